@@ -1,0 +1,245 @@
+"""The contract of a broker: what every backend must do, verb by verb. The conformance suite is its executable form.
+
+All times are by the broker's clock; a worker is told durations. All verbs are safe to repeat: submit by id, claim by
+claim id, settle by token, append by seq.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from pumasi.core.job import (
+    ENDED,
+    Event,
+    Held,
+    Job,
+    KeyLimit,
+    Lease,
+    Page,
+    Query,
+    Queue,
+    QueueSettings,
+    Record,
+    Stats,
+    Stop,
+    Worker,
+)
+from pumasi.core.outcome import Outcome
+
+#: seconds: how often a worker extends its leases, and how long one lasts without
+HEARTBEAT = 10.0
+LEASE = 30.0
+#: a queue that has no bound of its own holds this many pending jobs
+MAX_PENDING = 1_000_000
+#: seconds an ended job is kept
+RETENTION = 24 * 3600.0
+
+
+class Broker(ABC):
+    """Where jobs wait, and where the truth about them is kept. Use as an async context manager."""
+
+    #: the URL it was made from, without secrets: for people
+    url: str
+    #: seconds a lease lasts without a heartbeat
+    lease: float
+    #: seconds an ended job is kept, and a bundle that no job refers to
+    retention: float
+
+    @abstractmethod
+    async def open(self) -> None:
+        """Connect. Raises Unavailable (try again later) or Invalid (it will never work like this)."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Let go of everything; safe to repeat."""
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    # -- those who want work done ---------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def submit(self, jobs: Sequence[Job]) -> list[Job]:
+        """Take jobs in, all or none; returns the records as stored, once they are durable.
+
+        - By id: a job whose id is known is answered with the stored record, unchanged, whatever else it says.
+        - By `idempotency_key`, for as long as the record is kept, and by `unique`, until the job has ended: the same key
+          with the same `body_hash` is answered with the stored record, with another one it is a Conflict.
+        - A queue that holds `max_pending` pending jobs refuses with QueueFull, which says when to try again.
+
+        Raises: Conflict, QueueFull, Unavailable.
+        """
+
+    @abstractmethod
+    async def get(self, id: str) -> Job:
+        """The record of a job. Raises: JobNotFound."""
+
+    @abstractmethod
+    async def find(self, query: Query) -> Page:
+        """Jobs that match, newest first by (created_at, id), at most `limit`; `cursor` of a page continues it.
+
+        With `changed_after`: in order of `change`, those changed after it. Totals count all matches by state, whatever
+        the page and the states asked for. Raises: Invalid (a cursor that is none of ours).
+        """
+
+    @abstractmethod
+    async def cancel(self, id: str) -> Job:
+        """Pending: ended as cancelled at once. Running: flagged, its worker is told by bell or heartbeat; a run that ends
+        `completed` before it is stopped stays completed. Ended: unchanged. Raises: JobNotFound."""
+
+    async def wait(self, id: str, timeout: float) -> Job:
+        """The record once the job has ended, or as it stands after `timeout` seconds. Raises: JobNotFound."""
+        raise NotImplementedError
+
+    async def result(self, job: Job) -> str | None:
+        """The JSON text of a completed job's result, fetched from the blob store when it is large."""
+        if job.result_blob is None:
+            return job.result
+        data = await self.get_blob(job.result_blob)
+        return None if data is None else data.decode()
+
+    # -- those who do it ------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def claim(
+        self, worker: str, queues: Sequence[str], slots: int, memory: int, wait: float, claim_id: str | None = None
+    ) -> list[Lease]:
+        """Up to `slots` leases, waiting up to `wait` seconds for the first one; an empty list when there is nothing.
+
+        - Eligible: pending and due, or running on a lapsed lease, in one of `queues`, that queue not paused, free by its
+          keyed limit. What is handed out needs no more than `memory` bytes (`required_memory`) in sum; a job that does
+          not fit does not stop those behind it.
+        - Order: priority (9 first), due time, id.
+        - Atomic: no two claims get the same job. Each raises `attempt`, and makes a new token.
+        - The same `claim_id` again returns those of its leases that are still held; when none is left, it is a new claim.
+        """
+
+    @abstractmethod
+    async def heartbeat(self, worker: Worker, leases: Sequence[Held]) -> list[Stop]:
+        """Register or refresh `worker`, extend all its leases in one call, and learn which runs to stop, and why.
+
+        A lease sent with `started` marks its run as started (for the count of deaths). A worker whose status is
+        `stopped` is forgotten. Not extended: a lease whose token no longer holds (`lost`). Extended, and told to stop:
+        one whose job was cancelled.
+        """
+
+    @abstractmethod
+    async def settle(self, lease: Lease, outcome: Outcome) -> Job:
+        """End a run: the one way up. Token and cancel flag are compared in the same write; the next state is
+        `core.lifecycle.settled`. Repeating it is answered with the stored record. Raises: LeaseLost, JobNotFound."""
+
+    @abstractmethod
+    async def append(self, lease: Lease, records: Sequence[Record]) -> None:
+        """Add to the job's log; a seq already there is ignored. The last record of stream `progress` (a JSON text
+        `[done, total|null, note]`) becomes the job's progress. First and last bytes are kept (`core.logbook`).
+        Raises: LeaseLost when the token no longer holds."""
+
+    @abstractmethod
+    async def stops(self, worker: str) -> AsyncIterator[str]:
+        """Hints, as they come, of ids of jobs that this worker runs and that were cancelled; may never yield."""
+        yield ""
+
+    # -- what is kept beside the jobs -----------------------------------------------------------------------------
+
+    @abstractmethod
+    async def read(self, id: str, after: int = 0, limit: int = 1000) -> list[Record]:
+        """Log records of a job with a seq greater than `after`, in order. Raises: JobNotFound."""
+
+    async def follow(self, id: str, after: int = 0) -> AsyncIterator[Record]:
+        """Log records as they come, until the job has ended and all were given. Raises: JobNotFound."""
+        while True:
+            ended = (await self.get(id)).ended
+            records = await self.read(id, after)
+            for record in records:
+                after = record.seq
+                yield record
+            if not records:
+                if ended:
+                    return
+                await self.hint(f"log:{id}", f"job:{id}", timeout=2.0)
+
+    @abstractmethod
+    async def put_blob(self, key: str, data: bytes) -> None:
+        """Keep bytes under a key such as `script/<digest>`, `result/<job>/<attempt>`, `artifact/<job>/<attempt>/<name>`, in place
+        of what was there. A job's blobs go when its record goes; a script's when no kept job refers to it any more."""
+
+    @abstractmethod
+    async def get_blob(self, key: str) -> bytes | None:
+        """The bytes under a key, or None."""
+
+    @abstractmethod
+    async def list_blobs(self, prefix: str) -> dict[str, int]:
+        """Keys that begin with `prefix`, and the size of each."""
+
+    # -- those who look after it ----------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def sweep(self) -> int:
+        """End what nobody will claim (`core.lifecycle.swept`), forget ended jobs after the retention time and workers
+        silent for five minutes; returns how many jobs it ended. Safe to run side by side."""
+
+    @abstractmethod
+    async def acquire(self, limit: KeyLimit, n: int = 1) -> float:
+        """Take `n` starts under a rate limit outside a claim: 0 when granted, else seconds until trying again makes
+        sense (nothing taken). Raises: Invalid when `n` can never be granted."""
+
+    @abstractmethod
+    async def queues(self) -> list[Queue]:
+        """All queues that hold a job or have settings, by name."""
+
+    @abstractmethod
+    async def set_queue(self, name: str, settings: QueueSettings) -> Queue:
+        """Change a queue's settings. A paused queue takes jobs in and hands none out."""
+
+    @abstractmethod
+    async def workers(self) -> list[Worker]:
+        """Those that have not said goodbye; silent for two leases: `lost`."""
+
+    @abstractmethod
+    async def stats(self) -> Stats:
+        """Counts of kept jobs, the queues, the workers."""
+
+    @abstractmethod
+    async def now(self) -> float:
+        """The broker's time, as well as it is known here: what `delay` and `expires` are counted from."""
+
+    # -- hints ----------------------------------------------------------------------------------------------------
+
+    async def hint(self, *topics: str, timeout: float) -> bool:
+        """Wait until something about `topics` may have changed; False when `timeout` seconds passed in silence.
+
+        Topics: `queue:NAME`, `job:ID`, `log:ID`, `worker:ID`, `changes`. May wake for nothing, may sleep through news.
+        """
+        raise NotImplementedError
+
+    async def watch(self, query: Query, after: int | None = None) -> AsyncIterator[Event]:
+        """Events as jobs matching `query` change, from position `after` (None: from now). Best effort: changes that
+        follow one another quickly may be told as one. State is truth, this is news."""
+        position = await self.position() if after is None else after
+        while True:
+            page = await self.find(_changes(query, position))
+            for job in page.jobs:
+                position = max(position, job.change)
+                yield Event(job.change, job)
+            if not page.jobs:
+                await self.hint("changes", timeout=2.0)
+
+    @abstractmethod
+    async def position(self) -> int:
+        """The latest change there is: where a `watch` from now on begins."""
+
+
+def _changes(query: Query, position: int) -> Query:
+    from msgspec.structs import replace
+
+    return replace(query, changed_after=position, cursor=None, limit=200)
+
+
+__all__ = ["ENDED", "HEARTBEAT", "LEASE", "MAX_PENDING", "RETENTION", "Broker"]

@@ -1,0 +1,348 @@
+"""The reference store: everything in the memory of one process, behind one lock. What `memory://` means, and the first to
+pass the conformance suite. It may be used from several event loops of the process at once; nothing survives its end."""
+
+import threading
+import time
+from bisect import insort
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+
+from msgspec import UNSET, Struct, field, json
+from msgspec.structs import replace
+
+from pumasi.broker.store import Claim, Extended, Inserted, Store, Taken
+from pumasi.core import lifecycle
+from pumasi.core.job import Held, Job, KeyLimit, Page, Progress, Query, Queue, QueueSettings, Record, State, Worker
+from pumasi.core.limits import free_at
+from pumasi.core.logbook import dropped
+from pumasi.errors import Invalid
+
+
+class _QueueSettings(Struct):
+    paused: bool = False
+    max_pending: int | None = None
+
+
+class MemoryStore(Store):
+    """Dictionaries and a lock."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._jobs: dict[str, Job] = {}
+        self._logs: dict[str, list[Record]] = defaultdict(list)
+        self._blobs: dict[str, tuple[float, bytes]] = {}
+        self._workers: dict[str, Worker] = {}
+        self._queues: dict[str, _QueueSettings] = defaultdict(_QueueSettings)
+        self._starts: dict[str, list[float]] = defaultdict(list)
+        self._change = 0
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+    async def now(self) -> float:
+        return self._clock()
+
+    async def insert(self, jobs: Sequence[Job], max_pending: int) -> Inserted:
+        with self._lock:
+            answers: list[Job] = []
+            fresh: dict[str, Job] = {}
+            for job in jobs:
+                known = self._jobs.get(job.id) or fresh.get(job.id)
+                twin = known or self._twin(job, fresh.values())
+                if twin is None:
+                    twin = fresh[job.id] = lifecycle.submitted(job, self._clock())
+                elif known is None and twin.body_hash != job.body_hash:
+                    return Inserted(conflict=(job.idempotency_key or job.unique or "", twin))
+                answers.append(twin)
+            if full := self._overfull(fresh.values(), max_pending):
+                return Inserted(full=full)
+            stored = {id: self._put(job) for id, job in fresh.items()}
+            return Inserted(tuple(stored.get(job.id, job) for job in answers), frozenset(fresh))
+
+    async def load(self, ids: Sequence[str]) -> list[Job | None]:
+        with self._lock:
+            return [self._jobs.get(id) for id in ids]
+
+    async def swap(self, pairs: Sequence[tuple[Job, Job]]) -> list[bool]:
+        with self._lock:
+            return [self._swap(old, new, lambda at, old=old: at.lease_until == old.lease_until) for old, new in pairs]  # type: ignore[misc]
+
+    async def settle(self, pairs: Sequence[tuple[Job, Job]]) -> list[bool]:
+        with self._lock:
+            return [self._swap(old, new, lambda _: True) for old, new in pairs]
+
+    async def take(self, claim: Claim) -> Taken:
+        with self._lock:
+            now = self._clock()
+            mine = [job for job in self._running() if job.worker == claim.worker and job.claim_id == claim.claim_id]
+            if held := [job for job in mine if not lifecycle.lapsed(job, now)]:
+                return Taken(tuple(held), now=now)
+            open_queues = {name for name in claim.queues if not self._queues[name].paused}
+            waiting = [job for job in self._jobs.values() if job.state is State.PENDING and job.queue in open_queues]
+            due = sorted(
+                (job for job in waiting if lifecycle.claimable(job, now)),
+                key=lambda job: (-job.priority, job.run_at, job.id),
+            )
+            times = [job.run_at for job in waiting if job.run_at > now]
+            taken: list[Job] = []
+            memory = claim.memory
+            for job in due:
+                if len(taken) == claim.slots:
+                    break
+                if job.required_memory > memory:
+                    continue
+                free = self._free_at(job.limit, now)
+                if free is None or free > now:
+                    times += [free] if free else []
+                    continue
+                memory -= job.required_memory
+                taken.append(self._lease(job, claim, claim.tokens[len(taken)], now))
+            lapsed = any(lifecycle.lapsed(job, now) and job.queue in open_queues for job in self._running())
+            return Taken(tuple(taken), lapsed, min(times, default=None), now)
+
+    async def lapsed(self, queues: Sequence[str] | None, limit: int) -> list[Job]:
+        with self._lock:
+            now = self._clock()
+            found = [
+                job
+                for job in self._jobs.values()
+                if (lifecycle.lapsed(job, now) and (queues is None or job.queue in queues))
+                or (queues is None and lifecycle.expired(job, now))
+            ]
+            return found[:limit]
+
+    async def extend(self, worker: Worker, leases: Sequence[Held], lease: float) -> Extended:
+        with self._lock:
+            now = self._clock()
+            self._workers[worker.id] = replace(worker, seen_at=now)
+            if worker.status == "stopped":
+                del self._workers[worker.id]
+            cancelled, lost = [], []
+            for held in leases:
+                job = self._jobs.get(held.id)
+                if job is None or job.token != held.token or job.state is not State.RUNNING:
+                    lost.append(held)
+                    continue
+                started = job.started_at or (now if held.started else None)
+                self._jobs[job.id] = replace(job, lease_until=now + lease, started_at=started)
+                if job.cancel_requested:
+                    cancelled.append(held)
+            return Extended(tuple(cancelled), tuple(lost))
+
+    async def scan(self, query: Query) -> Page:
+        with self._lock:
+            found = [job for job in self._jobs.values() if _matches(job, query)]
+        totals = Counter(job.state.value for job in found)
+        if query.states:
+            found = [job for job in found if job.state in query.states]
+        if query.changed_after is not None:
+            found = sorted((job for job in found if job.change > query.changed_after), key=lambda job: job.change)
+            return Page(tuple(found[: query.limit]), None, dict(totals))
+        found.sort(key=lambda job: (job.created_at, job.id), reverse=True)
+        if query.cursor:
+            last = decode_cursor(query.cursor)
+            found = [job for job in found if (job.created_at, job.id) < last]
+        page = tuple(found[: query.limit])
+        cursor = encode_cursor(page[-1]) if len(found) > len(page) else None
+        return Page(page, cursor, dict(totals))
+
+    async def append(self, id: str, token: str, records: Sequence[Record]) -> bool:
+        with self._lock:
+            job = self._jobs.get(id)
+            if job is None or job.token != token or job.state is not State.RUNNING:
+                return False
+            log = self._logs[id]
+            known = {record.seq for record in log}
+            for record in records:
+                if record.seq not in known:
+                    insort(log, record, key=lambda record: record.seq)
+            gone = set(dropped([(record.seq, len(record.data)) for record in log]))
+            if gone:
+                log[:] = [record for record in log if record.seq not in gone]
+            if progress := last_progress(records):
+                self._change += 1
+                self._jobs[id] = replace(job, progress=progress, change=self._change)
+            return True
+
+    async def read(self, id: str, after: int, limit: int) -> list[Record] | None:
+        with self._lock:
+            if id not in self._jobs:
+                return None
+            return [record for record in self._logs.get(id, []) if record.seq > after][:limit]
+
+    async def put_blob(self, key: str, data: bytes) -> None:
+        with self._lock:
+            self._blobs[key] = (self._clock(), data)
+
+    async def get_blob(self, key: str) -> bytes | None:
+        with self._lock:
+            return self._blobs.get(key, (0.0, None))[1]
+
+    async def list_blobs(self, prefix: str) -> dict[str, int]:
+        with self._lock:
+            return {key: len(data) for key, (_, data) in sorted(self._blobs.items()) if key.startswith(prefix)}
+
+    async def purge(self, ended_before: float, workers_before: float) -> int:
+        with self._lock:
+            gone = [job.id for job in self._jobs.values() if job.ended and (job.ended_at or 0.0) < ended_before]
+            for id in gone:
+                del self._jobs[id]
+                self._logs.pop(id, None)
+            used = {f"script/{job.digest}" for job in self._jobs.values()}
+            for key, (at, _) in list(self._blobs.items()):
+                kind, _, rest = key.partition("/")
+                orphan = kind == "script" and key not in used and at < ended_before
+                if orphan or (kind != "script" and rest.partition("/")[0] in gone):
+                    del self._blobs[key]
+            for id in [worker.id for worker in self._workers.values() if worker.seen_at < workers_before]:
+                del self._workers[id]
+            return len(gone)
+
+    async def acquire(self, limit: KeyLimit, n: int) -> float:
+        with self._lock:
+            now = self._clock()
+            starts = self._starts[limit.key]
+            free = max(free_at(limit, 0, [*starts, *[now] * (n - 1)], now) or now, now)
+            if free > now:
+                return free - now
+            starts += [now] * n
+            return 0.0
+
+    async def queues(self) -> list[Queue]:
+        with self._lock:
+            now = self._clock()
+            names = {job.queue for job in self._jobs.values()} | set(self._queues)
+            return [self._queue(name, now) for name in sorted(names)]
+
+    async def set_queue(self, name: str, settings: QueueSettings) -> None:
+        with self._lock:
+            queue = self._queues[name]
+            if settings.paused is not UNSET:
+                queue.paused = settings.paused
+            if settings.max_pending is not UNSET:
+                queue.max_pending = settings.max_pending
+
+    async def workers(self) -> list[Worker]:
+        with self._lock:
+            return sorted(self._workers.values(), key=lambda worker: worker.id)
+
+    async def counts(self) -> list[tuple[str, str, str, int]]:
+        with self._lock:
+            found = Counter((job.state.value, job.script, job.cause or "") for job in self._jobs.values())
+        return sorted((state, script, str(cause), n) for (state, script, cause), n in found.items())
+
+    async def position(self) -> int:
+        with self._lock:
+            return self._change
+
+    # -- inside, lock held ----------------------------------------------------------------------------------------
+
+    def _running(self) -> list[Job]:
+        return [job for job in self._jobs.values() if job.state is State.RUNNING]
+
+    def _put(self, job: Job) -> Job:
+        self._change += 1
+        stored = replace(job, revision=job.revision + 1, change=self._change)
+        self._jobs[job.id] = stored
+        return stored
+
+    def _swap(self, old: Job, new: Job, same_lease: Callable[[Job], bool]) -> bool:
+        at = self._jobs.get(old.id)
+        if at is None or at.revision != old.revision or not same_lease(at):
+            return False
+        self._put(replace(new, started_at=at.started_at, progress=at.progress, revision=at.revision))
+        return True
+
+    def _lease(self, job: Job, claim: Claim, token: str, now: float) -> Job:
+        if job.limit is not None and job.limit.count is not None:
+            starts = self._starts[job.limit.key]
+            starts[:] = [at for at in starts if at > now - job.limit.period] + [now]
+        return self._put(
+            lifecycle.claimed(
+                job, worker=claim.worker, claim_id=claim.claim_id, token=token, now=now, lease=claim.lease
+            )
+        )
+
+    def _free_at(self, limit: KeyLimit | None, now: float) -> float | None:
+        if limit is None:
+            return now
+        running = sum(1 for job in self._running() if job.limit is not None and job.limit.key == limit.key)
+        return free_at(limit, running, self._starts[limit.key], now)
+
+    def _twin(self, job: Job, fresh: Iterable[Job]) -> Job | None:
+        """The record that already holds one of the job's keys."""
+        for other in (*self._jobs.values(), *fresh):
+            if job.idempotency_key is not None and other.idempotency_key == job.idempotency_key:
+                return other
+            if job.unique is not None and other.unique == job.unique and not other.ended:
+                return other
+        return None
+
+    def _overfull(self, fresh: Iterable[Job], max_pending: int) -> tuple[str, int] | None:
+        for queue, n in Counter(job.queue for job in fresh).items():
+            bound = self._queues[queue].max_pending if queue in self._queues else None
+            bound = max_pending if bound is None else bound
+            pending = sum(1 for job in self._jobs.values() if job.queue == queue and job.state is State.PENDING)
+            if pending + n > bound:
+                return queue, bound
+        return None
+
+    def _queue(self, name: str, now: float) -> Queue:
+        settings = self._queues.get(name, _QueueSettings())
+        here = [job for job in self._jobs.values() if job.queue == name]
+        pending = [job for job in here if job.state is State.PENDING]
+        due = [job.run_at for job in pending if job.run_at <= now]
+        return Queue(
+            name=name,
+            paused=settings.paused,
+            max_pending=settings.max_pending,
+            pending=len(pending),
+            due=len(due),
+            running=sum(1 for job in here if job.state is State.RUNNING),
+            oldest_age=now - min(due, default=now),
+        )
+
+
+def _matches(job: Job, query: Query) -> bool:
+    """Whether a job is meant by a query, its states, order and cursor aside."""
+    return (
+        (query.queue is None or job.queue == query.queue)
+        and (query.script is None or job.script == query.script)
+        and (query.parent is None or job.parent == query.parent)
+        and (query.since is None or job.created_at >= query.since)
+        and (query.prefix is None or job.id.startswith(query.prefix))
+        and (query.ids is None or job.id in query.ids)
+        and all(job.labels.get(name) == value for name, value in query.labels.items())
+    )
+
+
+class _Cursor(Struct, array_like=True):
+    created_at: float
+    id: str = field(default="")
+
+
+def encode_cursor(job: Job) -> str:
+    """Where the page that ends with this job goes on."""
+    return json.encode(_Cursor(job.created_at, job.id)).hex()
+
+
+def decode_cursor(cursor: str) -> tuple[float, str]:
+    """The (created_at, id) a page goes on after. Raises: Invalid."""
+    try:
+        last = json.decode(bytes.fromhex(cursor), type=_Cursor)
+    except ValueError as error:
+        raise Invalid("this cursor is none of ours; use one that a page gave you") from error
+    return last.created_at, last.id
+
+
+def last_progress(records: Sequence[Record]) -> Progress | None:
+    """The progress that the last of its records tells, if any does."""
+    for record in reversed(records):
+        if record.stream == "progress":
+            done, total, note = json.decode(record.data)
+            return Progress(done, total, note)
+    return None
