@@ -1,0 +1,367 @@
+"""One attempt of one job: fetch, prepare, cage, collect."""
+
+import asyncio
+import fcntl
+import json
+import os
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pumasi.core.job import INLINE_RESULT, Cause, Job, Lease, Limits, Record, ResultMode
+from pumasi.core.outcome import Cancelled, Completed, Failed, Outcome, Released, Report
+from pumasi.errors import FetchFault, Invalid, SandboxFault
+from pumasi.log import get_logger
+from pumasi.runner.artifacts import collect
+from pumasi.runner.journal import Journal
+from pumasi.runner.output import Capture, Pipe, Withheld
+from pumasi.runner.reports import Reports
+from pumasi.runner.result import Result, Text
+from pumasi.runner.scratch import ScratchRoot, remove
+from pumasi.runner.verdict import Observed, judge
+from pumasi.sandbox.base import Birth, Ending, StopReason
+from pumasi.sandbox.slot import LEVEL, Slot
+from pumasi.scripts.cache import Cache, Cached
+from pumasi.scripts.fetch import fetch
+from pumasi.scripts.how import how_to_run
+from pumasi.units import format_size
+
+BOOTSTRAP = Path(__file__).parent.parent / "sandbox" / "bootstrap.py"
+#: what is kept of a stream that cannot hold a result
+STREAM_KEEP = 64 * 1024
+
+_T = TypeVar("_T")
+
+log = get_logger(__name__)
+
+
+class Rules(Struct, frozen=True, kw_only=True):
+    """What a worker says for jobs that say nothing themselves."""
+
+    limits: Limits
+    timeout: float | None
+    result_limit: int
+    grace: float
+    nice: int
+    python: str
+    #: names of environment variables that scripts may ask for
+    allow_env: tuple[str, ...] = ()
+    #: seconds without a heartbeat after which a run is killed; None: it may finish
+    fence: float | None = None
+
+
+class Finished(Struct, frozen=True, kw_only=True):
+    """All that has to reach the broker: blobs first, then records, then the outcome, which ends the lease."""
+
+    lease: Lease
+    outcome: Outcome
+    blobs: dict[str, bytes] = msgspec.field(default_factory=dict)
+    records: tuple[Record, ...] = ()
+
+
+class Run:
+    """An attempt under way. `stop` may be called at any time; `execute` never raises for what a script did."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        slot: Slot,
+        *,
+        rules: Rules,
+        cache: Cache,
+        scratch: ScratchRoot,
+        get_blob: Callable[[str], Awaitable[bytes | None]],
+        journal: Journal,
+        on_birth: Callable[[], Awaitable[None]],
+    ) -> None:
+        self.lease = lease
+        self.slot = slot
+        self._rules = rules
+        self._cache = cache
+        self._scratch = scratch
+        self._get_blob = get_blob
+        self._journal = journal
+        self._on_birth = on_birth
+        self._phases: dict[str, float] = {}
+        self._warnings: list[str] = []
+        self._stopped: StopReason | None = None
+        self._caged = False
+        self._limits = _filled(lease.job.limits, rules.limits)
+
+    def stop(self, why: StopReason, *, gently: bool = True) -> None:
+        """End the attempt as soon as it can be; the first reason stands."""
+        self._stopped = self._stopped or why
+        if self._caged:
+            self.slot.stop(why, gently=gently)
+
+    async def execute(self) -> Finished:
+        """The attempt, from fetching the script to what has to be told about it."""
+        try:
+            outcome, blobs = await self._attempt()
+        except FetchFault as error:
+            outcome, blobs = Failed(cause=Cause.FETCH, error=str(error), report=self._report()), {}
+        except Invalid as error:
+            outcome, blobs = Failed(cause=Cause.INVALID, error=str(error), retryable=False, report=self._report()), {}
+        except SandboxFault as error:
+            log.error("sandbox.fault", job_id=self.lease.id, reason=str(error))
+            outcome, blobs = Released(reason="sandbox", error=str(error), report=self._report()), {}
+        except Exception as error:  # a fault of ours: the job is not to blame, and must not hang
+            log.exception("job.fault", job_id=self.lease.id)
+            outcome, blobs = Released(reason="sandbox", error=repr(error), report=self._report()), {}
+        return Finished(lease=self.lease, outcome=outcome, blobs=blobs, records=await self._journal.close())
+
+    async def _attempt(self) -> tuple[Outcome, dict[str, bytes]]:
+        cached = await self._timed("fetch", self._fetch())
+        folder = await self._timed("prepare", self._prepare(cached))
+        try:
+            if self._stopped is not None:
+                return self._unborn(self._stopped), {}
+            return await self._caged_run(cached, folder)
+        finally:
+            await asyncio.to_thread(remove, folder)
+
+    async def _fetch(self) -> Cached:
+        job = self.lease.job
+        if job.digest is None:
+            raise Invalid("job {id} names no script content; submit it through Pumasi", id=job.id)
+        return await fetch(job.digest, job.script, self._cache, self._get_blob)
+
+    async def _prepare(self, cached: Cached) -> Path:
+        job = self.lease.job
+        return await asyncio.to_thread(self._scratch.make, job.id, job.attempt, cached.path)
+
+    async def _caged_run(self, cached: Cached, folder: Path) -> tuple[Outcome, dict[str, bytes]]:
+        job = self.lease.job
+        source = (cached.path / cached.entry_point).read_bytes()
+        explicit = job.result_mode or cached.manifest.result
+        mode = how_to_run(source.decode("utf-8", "replace"), explicit, bool(job.args))
+        streams = _Streams(self, mode, self._rules.result_limit)
+        payload = _payload(job, folder / "work", cached.entry_point, mode)
+        try:
+            birth = self._birth(cached, folder)
+            await self._on_birth()
+            ending = await self._timed("run", self._cage(birth, streams, payload))
+        finally:
+            self._caged = False
+            os.close(payload)
+            streams.close()
+        return await self._timed("collect", self._collect(folder, mode, explicit, ending, streams))
+
+    async def _cage(self, birth: Birth, streams: "_Streams", payload: int) -> Ending:
+        fds = [streams.out.writer, streams.err.writer, payload, streams.report.writer]
+        await self.slot.begin(birth, fds, self.lease.id)
+        streams.close_writers()  # from here on only the script's side holds the pipes open
+        self._caged = True
+        if self._stopped is not None:
+            self.slot.stop(self._stopped)
+        ending = await self.slot.ending(self._warn)
+        streams.drain()
+        return ending
+
+    async def _collect(
+        self, folder: Path, mode: ResultMode, explicit: ResultMode | None, ending: Ending, streams: "_Streams"
+    ) -> tuple[Outcome, dict[str, bytes]]:
+        job = self.lease.job
+        artifacts = await asyncio.to_thread(collect, folder / "work", streams.reports.artifacts)
+        self._warnings += artifacts.refused
+        if not ending.clean:
+            self._warnings.append("not every process of the job could be killed")
+            self.slot.close()
+        outcome, result = judge(
+            Observed(
+                ending=ending,
+                mode=mode,
+                asked=explicit in ("json", "json-lenient"),
+                limits=self._limits,
+                timeout=self._timeout,
+                result_limit=self._rules.result_limit,
+                stdout=streams.stdout,
+                stderr=streams.stderr,
+                reports=streams.reports,
+                report=self._report(ending, streams.total, tuple(artifacts.files)),
+            )
+        )
+        streams.withheld.finish(taken=result is not None and mode in ("json", "json-lenient"))
+        outcome = msgspec.structs.replace(outcome, report=replace(outcome.report, log_tail=self._journal.tail))
+        blobs = {f"artifact/{job.id}/{job.attempt}/{name}": data for name, data in artifacts.files.items()}
+        if isinstance(outcome, Completed):
+            outcome, more = _with_result(outcome, result, job)
+            blobs |= more
+        return outcome, blobs
+
+    def _birth(self, cached: Cached, folder: Path) -> Birth:
+        rules = self._rules
+        return Birth(
+            argv=[rules.python, "-I", "-B", "-X", "utf8", str(BOOTSTRAP)],
+            env=self._environment(cached, folder),
+            folder=str(folder / "work"),
+            scratch=str(folder),
+            limits=self._limits,
+            timeout=self._timeout,
+            grace=rules.grace,
+            nice=rules.nice,
+            fence=self._fence,
+        )
+
+    def _environment(self, cached: Cached, folder: Path) -> dict[str, str]:
+        """The closed environment of a script: nothing of the worker's but what its manifest names and the worker
+        allows."""
+        job = self.lease.job
+        env = {
+            "PATH": f"{Path(self._rules.python).parent}:/usr/local/bin:/usr/bin:/bin",
+            "HOME": str(folder / "home"),
+            "TMPDIR": str(folder / "tmp"),
+            "LANG": "C.UTF-8",
+            "PYTHONUTF8": "1",
+            "PYTHONPATH": str(folder / "work"),
+            "PUMASI_JOB_ID": job.id,
+            "PUMASI_ATTEMPT": str(job.attempt),
+        }
+        for name in ("TZ", *cached.manifest.env, *cached.manifest.secrets):
+            if name != "TZ" and name not in self._rules.allow_env:
+                raise Invalid(
+                    "script {script} asks for the variable {name}, which this worker does not allow; "
+                    "add it to the setting allow_env (PUMASI_ALLOW_ENV)", script=job.script, name=name,
+                )  # fmt: skip
+            if name in os.environ:
+                env[name] = os.environ[name]
+            elif name in cached.manifest.secrets:
+                raise Invalid("the secret {name} of script {script} is not set on this worker",
+                              name=name, script=job.script)  # fmt: skip
+        return env
+
+    @property
+    def _timeout(self) -> float | None:
+        return self.lease.job.timeout if self.lease.job.timeout is not None else self._rules.timeout
+
+    @property
+    def _fence(self) -> float | None:
+        """A job that must not run twice is killed before its lease can expire elsewhere, whatever the worker's
+        policy."""
+        if self._rules.fence is None and self.lease.job.on_lost == "fail":
+            return max(1.0, self.lease.expires_in - 5.0)
+        return self._rules.fence
+
+    def _warn(self, what: str, used: float, allowed: float | None) -> None:
+        text = (
+            "CPU above 90 % of a core for 10 s"
+            if what == "cpu"
+            else f"memory near its limit: {format_size(int(used))} of {format_size(int(allowed or 0))}"
+        )
+        self._warnings.append(text)
+        self._journal.note(text)
+        log.warning("job.near_limit", job_id=self.lease.id, what=what)
+
+    def _unborn(self, why: StopReason) -> Outcome:
+        if why == "cancelled":
+            return Cancelled(report=self._report())
+        return Released(reason="drain", error=why, report=self._report())
+
+    def _report(self, ending: Ending | None = None, output: int = 0, artifacts: tuple[str, ...] = ()) -> Report:
+        return Report(
+            exit_code=ending.exit_code if ending else None,
+            signal=ending.signal if ending else None,
+            peaks=replace(ending.peaks, output=output) if ending else Limits(),
+            enforced=self._limits,
+            isolation=LEVEL,
+            phases=self._phases,
+            warnings=tuple(self._warnings),
+            artifacts=artifacts,
+        )
+
+    async def _timed(self, phase: str, step: Awaitable[_T]) -> _T:
+        began = time.perf_counter()
+        try:
+            return await step
+        finally:
+            self._phases[phase] = round(time.perf_counter() - began, 6)
+
+
+class _Streams:
+    """The three pipes of a script and what has come out of them."""
+
+    def __init__(self, run: Run, mode: ResultMode, result_limit: int) -> None:
+        self._run = run
+        journal = run._journal
+        self.stdout = Capture(result_limit if mode in ("json", "json-lenient") else STREAM_KEEP)
+        self.stderr = Capture(STREAM_KEEP)
+        self.reports = Reports(journal, result_limit)
+        self.withheld = Withheld(lambda data: journal.add("stdout", data))
+        self._holds = mode in ("json", "json-lenient")
+        self.out, self.err, self.report = Pipe(self._on_stdout), Pipe(self._on_stderr), Pipe(self.reports.feed)
+        self._journal = journal
+
+    @property
+    def total(self) -> int:
+        """Bytes printed."""
+        return self.stdout.total + self.stderr.total
+
+    def _on_stdout(self, data: bytes) -> None:
+        self.stdout.feed(data)
+        if self._holds:
+            self.withheld.feed(data)
+        else:
+            self._journal.add("stdout", data)
+        self._bound()
+
+    def _on_stderr(self, data: bytes) -> None:
+        self.stderr.feed(data)
+        self._journal.add("stderr", data)
+        self._bound()
+
+    def _bound(self) -> None:
+        allowed = self._run._limits.output
+        if allowed is not None and self.total > allowed:
+            self._run.slot.stop("output", gently=False)
+
+    def close_writers(self) -> None:
+        for pipe in (self.out, self.err, self.report):
+            pipe.close_writer()
+
+    def drain(self) -> None:
+        for pipe in (self.out, self.err, self.report):
+            pipe.drain()
+
+    def close(self) -> None:
+        for pipe in (self.out, self.err, self.report):
+            pipe.close()
+
+
+def _payload(job: Job, work: Path, entry_point: str, mode: ResultMode) -> int:
+    """A sealed memory file with what the process is to run: parameters appear in no process list."""
+    given = ["--parameters", job.parameters] if job.parameters is not None else []
+    payload = {
+        "entry": str(work / entry_point),
+        "folder": str((work / entry_point).parent),
+        "argv": [*given, *(job.args or ())],
+        "mode": mode,
+        "parameters": job.parameter_values if mode == "return" else None,
+    }
+    fd = os.memfd_create("payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    with os.fdopen(os.dup(fd), "wb") as file:
+        file.write(json.dumps(payload).encode())
+    os.lseek(fd, 0, os.SEEK_SET)
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
+    return fd
+
+
+def _with_result(outcome: Completed, result: Result, job: Job) -> tuple[Completed, dict[str, bytes]]:
+    """The outcome with its result: in itself, or beside it when it is large."""
+    if not isinstance(result, Text):
+        return outcome, {}
+    data = result.json.encode()
+    if len(data) <= INLINE_RESULT:
+        return replace(outcome, result=result.json, result_size=len(data)), {}
+    key = f"result/{job.id}/{job.attempt}"
+    return replace(outcome, result_blob=key, result_size=len(data)), {key: data}
+
+
+def _filled(asked: Limits, defaults: Limits) -> Limits:
+    """What was asked for, and the worker's word where nothing was."""
+    given = {name: value for name, value in msgspec.to_builtins(asked).items() if value is not None}
+    return replace(defaults, **given)

@@ -1,0 +1,429 @@
+"""The worker's work loop."""
+
+import asyncio
+import contextlib
+import ctypes
+import functools
+import os
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any
+
+from msgspec import Struct
+
+from pumasi import __version__
+from pumasi.broker import connect
+from pumasi.config import Settings
+from pumasi.core.ids import new_token
+from pumasi.core.job import Held, Lease, Limits, Stop
+from pumasi.core.job import Worker as WorkerRecord
+from pumasi.core.outcome import Completed, Failed, Outcome, Released
+from pumasi.errors import Error, JobNotFound, LeaseLost, Unavailable
+from pumasi.log import get_logger
+from pumasi.runner.journal import Journal
+from pumasi.runner.runner import Finished, Rules, Run
+from pumasi.runner.scratch import ScratchRoot
+from pumasi.sandbox.level import choose
+from pumasi.sandbox.slot import Slot
+from pumasi.scripts.cache import Cache
+from pumasi.worker.admission import Admission
+from pumasi.worker.pulse import Beat, Pulse
+from pumasi.worker.spool import Spool
+from pumasi.worker.stats import Tally
+
+PR_SET_CHILD_SUBREAPER = 36
+SWEEP_SECONDS = 5.0
+#: a run on a silent broker is killed this long before its lease can expire elsewhere (`on_partition = "kill"`)
+FENCE_MARGIN = 5.0
+#: seconds to wait before looking again whether the disk has room
+DISK_PAUSE = 5.0
+
+EXIT_DRAINED, EXIT_NO_BROKER, EXIT_STOPPED = 0, 1, 130
+
+log = get_logger(__name__)
+
+
+class _Active(Struct):
+    """A lease this worker holds: its run, and whether only the telling is left."""
+
+    lease: Lease
+    run: Run
+    slot: Slot
+    finished: bool = False
+
+
+class Worker:
+    """Claims, runs and settles until it is told to drain. Signal handlers call `drain` and `stop`."""
+
+    def __init__(self, settings: Settings, *, broker_url: str | None = None, require_broker: bool = False) -> None:
+        self.name = settings.worker_name
+        self.queues = settings.queues or ("default",)
+        self.level = choose(settings.isolation)
+        self._settings = settings
+        self._url = broker_url or settings.broker_url
+        self._require_broker = require_broker
+        self._broker = connect(self._url)
+        self._cache = Cache(settings.cache_dir)
+        self._scratch = ScratchRoot(settings.data_dir / "scratch", self.name)
+        self._spool = Spool(settings.spool_dir, self.name)
+        self._tally = Tally()
+        self._rules = _rules(settings, self._broker.lease)
+        self._active: dict[str, _Active] = {}
+        self._idle: list[Slot] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._runs_begun = 0
+        self._room = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._stopping = asyncio.Event()
+        #: set once it is connected and claims
+        self.ready = asyncio.Event()
+
+    def drain(self) -> None:
+        """Claim no more; let runs finish for a while, release the rest, then end. Safe to repeat."""
+        if not self._draining.is_set():
+            log.info("worker.draining", runs=len(self._active), seconds=self._settings.drain)
+            self._draining.set()
+
+    def stop(self) -> None:
+        """End now: kill the runs and release their jobs."""
+        self._draining.set()
+        self._stopping.set()
+
+    async def run(self) -> int:
+        """Work until drained; returns the exit code of the process (docs: "Exit codes").
+
+        Raises: Invalid (a setting or the broker's file will never do), OSError (our own folders cannot be used).
+        """
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        if not await self._connect():
+            return EXIT_NO_BROKER
+        self._settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self._admission = Admission(self._settings.memory, self._settings.data_dir)
+        await asyncio.to_thread(self._scratch.open)
+        self._spool.open()
+        self._pulse = Pulse(
+            self._url,
+            self._settings.heartbeat,
+            beat=self._beat,
+            on_answer=self._on_stops,
+            on_extended=self._on_extended,
+        )
+        self._pulse.start()
+        try:
+            async with _background(self._replay(), self._hear_stops(), self._sweep(), self._clean_cache()):
+                log.info("worker.started", worker=self.name, slots=self._settings.slots, queues=", ".join(self.queues))
+                self.ready.set()
+                await self._claim_until_drained()
+                await self._finish_runs()
+        finally:
+            await self._close()
+        log.info("worker.stopped", completed=self._tally.completed, failed=self._tally.failed)
+        return EXIT_STOPPED if self._stopping.is_set() else EXIT_DRAINED
+
+    # -- claiming -------------------------------------------------------------------------------------------------
+
+    async def _connect(self) -> bool:
+        """Open the broker, for as long as it takes; False when it is required at once, or a drain came first."""
+        for delay in _delays():
+            try:
+                await self._broker.open()
+                return True
+            except Unavailable as error:
+                log.warning("worker.no_broker", url=self._broker.url, reason=str(error), seconds=round(delay, 1))
+                if self._require_broker:
+                    return False
+            if await _set_within(self._draining, delay):
+                return False
+        return False
+
+    async def _claim_until_drained(self) -> None:
+        claim_id = new_token()
+        delays = _delays()
+        while not self._draining.is_set():
+            free = self._settings.slots - sum(1 for active in self._active.values() if not active.finished)
+            if free <= 0 or self._admission.disk_is_short():
+                await self._wait_for_room(full=free <= 0)
+                continue
+            try:
+                leases = await self._claim(free, claim_id)
+            except Unavailable as error:
+                delay = next(delays)
+                log.warning("worker.claim_failed", reason=str(error), seconds=round(delay, 1))
+                await _set_within(self._draining, delay)
+                continue  # under the same claim id: an answer that was lost is given again
+            claim_id, delays = new_token(), _delays()
+            for lease in leases:
+                self._begin(lease)
+
+    async def _claim(self, slots: int, claim_id: str) -> list[Lease]:
+        """A claim that a drain interrupts; what it had won by then is released."""
+        wait = min(self._settings.claim_wait, self._settings.poll_interval)
+        claim = functools.partial(
+            self._broker.claim, self.name, self.queues, memory=self._admission.free, claim_id=claim_id
+        )
+        claiming = asyncio.ensure_future(claim(slots=slots, wait=wait))
+        draining = asyncio.ensure_future(self._draining.wait())
+        await asyncio.wait({claiming, draining}, return_when=asyncio.FIRST_COMPLETED)
+        draining.cancel()
+        if not claiming.done():
+            claiming.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await claiming
+            for lease in await claim(slots=0, wait=0.0):
+                await self._broker.settle(lease, Released(reason="drain"))
+            return []
+        return claiming.result()
+
+    async def _wait_for_room(self, *, full: bool) -> None:
+        if not full:
+            log.warning("worker.disk_short", folder=str(self._settings.data_dir))
+            await _set_within(self._draining, DISK_PAUSE)
+            return
+        self._room.clear()
+        await self._room.wait()
+
+    # -- running --------------------------------------------------------------------------------------------------
+
+    def _begin(self, lease: Lease) -> None:
+        """Give a lease a slot and a task."""
+        self._runs_begun += 1
+        self._tally.claimed += 1
+        self._admission.used += lease.job.required_memory
+        slot = self._idle.pop() if self._idle else Slot()
+        journal = Journal(lease.job.attempt, functools.partial(self._broker.append, lease))
+        run = Run(
+            lease,
+            slot,
+            rules=self._rules,
+            cache=self._cache,
+            scratch=self._scratch,
+            get_blob=self._broker.get_blob,
+            journal=journal,
+            on_birth=functools.partial(self._on_birth, lease),
+        )
+        self._active[lease.token] = _Active(lease, run, slot)
+        task = asyncio.create_task(self._execute(self._active[lease.token]))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self._settings.max_runs and self._runs_begun >= self._settings.max_runs:
+            self.drain()
+
+    async def _execute(self, active: _Active) -> None:
+        """A run, from its lease to the broker's answer."""
+        began = time.monotonic()
+        log.debug("job.started", task_id=active.lease.id, script=active.lease.job.reference)
+        try:
+            finished = await active.run.execute()
+        finally:
+            active.finished = True
+            self._admission.used -= active.lease.job.required_memory
+            self._idle.append(active.slot)
+            self._room.set()
+        number = await self._keep(finished)
+        self._tally.ended(finished.outcome, time.monotonic() - began)
+        await self._deliver(finished)
+        if number is not None:
+            self._spool.drop(number)
+        del self._active[active.lease.token]
+        self._room.set()
+
+    async def _on_birth(self, lease: Lease) -> None:
+        """Just before the fork. A job that must not run twice waits for the answer; the others do not."""
+        if lease.job.on_lost == "retry":
+            self._pulse.started(lease)
+            return
+        stops = await self._broker.heartbeat(self._record(), [Held(lease.id, lease.token, started=True)])
+        if stops:
+            self._on_stops(stops)
+
+    # -- telling --------------------------------------------------------------------------------------------------
+
+    async def _keep(self, finished: Finished) -> int | None:
+        """Into the spool, on disk, before anybody is told; a full disk is no reason to tell nobody."""
+        try:
+            return await self._spool.put(finished)
+        except OSError as error:
+            log.error("worker.spool_failed", reason=str(error))
+            return None
+
+    async def _deliver(self, finished: Finished) -> None:
+        """Blobs, records, outcome; until the broker has answered, or this process is stopped (the spool keeps it)."""
+        lease = finished.lease
+        for delay in _delays():
+            try:
+                for key, data in finished.blobs.items():
+                    await self._broker.put_blob(key, data)
+                with contextlib.suppress(LeaseLost):  # whether it is lost is for the settle to say
+                    await self._broker.append(lease, finished.records)
+                await self._broker.settle(lease, finished.outcome)
+            except Unavailable as error:
+                log.warning("worker.settle_failed", task_id=lease.id, reason=str(error), seconds=round(delay, 1))
+                await asyncio.sleep(delay)
+            except (LeaseLost, JobNotFound):
+                self._tally.lost += 1
+                log.warning("worker.lease_lost", task_id=lease.id)
+                return
+            else:
+                _log_end(lease, finished.outcome)
+                return
+
+    async def _replay(self) -> None:
+        """Tell what earlier workers on this machine had finished and could not tell any more."""
+        for number, finished in await self._spool.adopt():
+            log.info("worker.replayed", task_id=finished.lease.id)
+            await self._deliver(finished)
+            self._spool.drop(number)
+
+    # -- stopping -------------------------------------------------------------------------------------------------
+
+    async def _finish_runs(self) -> None:
+        """After the drain time, or a second signal, release what still runs."""
+        if self._tasks:
+            stopping: asyncio.Future[Any] = asyncio.ensure_future(self._stopping.wait())
+            runs: asyncio.Future[Any] = asyncio.gather(*self._tasks)
+            await asyncio.wait({stopping, runs}, timeout=self._settings.drain, return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            for active in list(self._active.values()):
+                active.run.stop("drain", gently=not self._stopping.is_set())
+            await asyncio.wait({runs}, timeout=self._settings.grace + 10.0)
+            runs.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await runs
+
+    async def _close(self) -> None:
+        await self._pulse.stop()
+        with contextlib.suppress(Error, TimeoutError):
+            async with asyncio.timeout(5):
+                await self._broker.heartbeat(self._record(status="stopped"), [])
+        for slot in (*self._idle, *(active.slot for active in self._active.values())):
+            await asyncio.to_thread(slot.close)
+        await asyncio.to_thread(self._scratch.close)
+        self._spool.close()
+        await self._broker.close()
+
+    def _on_stops(self, stops: list[Stop]) -> None:
+        """The broker's word on runs that must not go on."""
+        for stop in stops:
+            active = self._active.get(stop.token)
+            if active is not None and not active.finished:
+                log.info("job.stopping", task_id=stop.id, reason=stop.reason)
+                active.run.stop(stop.reason, gently=stop.reason == "cancelled")
+
+    async def _hear_stops(self) -> None:
+        """Cancels by bell: quicker than the next heartbeat."""
+        async for id in self._broker.stops(self.name):
+            self._on_stops(
+                [Stop(id, token, "cancelled") for token, active in self._active.items() if active.lease.id == id]
+            )
+
+    # -- the pulse ------------------------------------------------------------------------------------------------
+
+    def _beat(self) -> Beat:
+        """Called from the pulse's thread."""
+        leases = tuple(Held(active.lease.id, token) for token, active in list(self._active.items()))
+        return Beat(self._record(), leases)
+
+    def _on_extended(self, seconds: float) -> None:
+        """Called from the pulse's thread: the leases hold for so long."""
+        for active in list(self._active.values()):
+            if not active.finished:
+                active.slot.alive(max(1.0, seconds - FENCE_MARGIN))
+
+    def _record(self, status: str | None = None) -> WorkerRecord:
+        used = sum(1 for active in list(self._active.values()) if not active.finished)
+        return WorkerRecord(
+            id=self.name,
+            status=status or ("draining" if self._draining.is_set() else "active"),  # type: ignore[arg-type]
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            version=__version__,
+            queues=self.queues,
+            isolation=self.level,
+            slots_total=self._settings.slots,
+            slots_used=used,
+            memory_total=self._admission.total,
+            memory_free=self._admission.free,
+            started_at=self._tally.started_at,
+            stats=self._tally.stats(used, self._settings.slots),
+        )
+
+    # -- housekeeping ---------------------------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        await _every(SWEEP_SECONDS, self._broker.sweep)
+
+    async def _clean_cache(self) -> None:
+        interval = self._settings.cache_cleanup_interval
+        await _every(interval, lambda: asyncio.to_thread(self._cache.clean, interval))
+
+
+def _rules(settings: Settings, lease: float) -> Rules:
+    return Rules(
+        limits=Limits(
+            memory=settings.memory_limit,
+            cpu=settings.cpu_limit,
+            processes=settings.process_limit,
+            open_files=settings.file_limit,
+            disk=settings.disk_limit,
+            output=settings.output_limit,
+        ),
+        timeout=settings.timeout,
+        result_limit=settings.result_limit,
+        grace=settings.grace,
+        nice=settings.nice,
+        python=settings.python,
+        allow_env=settings.allow_env,
+        fence=max(1.0, lease - FENCE_MARGIN) if settings.on_partition == "kill" else None,
+    )
+
+
+def _log_end(lease: Lease, outcome: Outcome) -> None:
+    match outcome:
+        case Completed():
+            log.info("job.completed", task_id=lease.id, script=lease.job.reference)
+        case Failed():
+            log.info("job.failed", task_id=lease.id, script=lease.job.reference, cause=outcome.cause.value)
+        case Released():
+            log.info("job.released", task_id=lease.id, script=lease.job.reference, reason=outcome.reason)
+        case _:
+            log.info("job.cancelled", task_id=lease.id, script=lease.job.reference)
+
+
+def _delays(first: float = 0.2, most: float = 10.0) -> Iterator[float]:
+    """Seconds to wait between tries, for ever: exponential with full jitter."""
+    ceiling = first
+    while True:
+        yield random.uniform(ceiling / 2, ceiling)
+        ceiling = min(most, ceiling * 2)
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event was set within so many seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    return False
+
+
+async def _every(seconds: float, step: Callable[[], Awaitable[object]]) -> None:
+    """Take a step again and again; one that the broker did not answer is left out."""
+    while True:
+        await asyncio.sleep(seconds * random.uniform(0.9, 1.1))
+        try:
+            await step()
+        except Error as error:
+            log.warning("worker.housekeeping_failed", reason=str(error))
+
+
+@contextlib.asynccontextmanager
+async def _background(*steps: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Coroutines that run beside the body and end with it; their failure ends the body."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(step) for step in steps]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()

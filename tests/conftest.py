@@ -1,0 +1,28 @@
+"""What all tests share."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import System
+
+
+@pytest.fixture(autouse=True)
+def english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts are compared in English, and no setting of the machine's shell reaches a test."""
+    monkeypatch.setenv("PUMASI_LANG", "en")
+
+
+@pytest.fixture
+async def system(tmp_path: Path) -> AsyncIterator[System]:
+    """A system on a memory broker, without a worker."""
+    async with System(tmp_path).open() as system:
+        yield system
+
+
+@pytest.fixture
+async def working(system: System) -> AsyncIterator[System]:
+    """A system with a worker."""
+    async with system.working():
+        yield system
