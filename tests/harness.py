@@ -26,6 +26,7 @@ class System:
         options = {"data_dir": folder / "data", "scripts": self.scripts, "broker": self.url, "grace": 0.3, "drain": 5.0}
         self.settings = Settings.load(**(options | settings))
         self.broker = connect(self.url)
+        self._task: asyncio.Task[int] | None = None
         self.intake = Intake(self.broker, LocalRepository(self.scripts))
 
     def script(self, name: str, source: str) -> None:
@@ -44,6 +45,8 @@ class System:
 
     async def end(self, job: Job, timeout: float = 30.0) -> Job:
         """The record once the job has ended."""
+        if self._task is not None and self._task.done():
+            self._task.result()
         done = await self.broker.wait(job.id, timeout)
         assert done.ended, f"job {job.id} has not ended: {done}"
         return done
@@ -69,7 +72,7 @@ class System:
     async def working(self, **changes: Any) -> AsyncIterator[Worker]:
         """With a worker that runs jobs; drained at the end."""
         worker = Worker(self.settings.model_copy(update=changes), broker_url=self.url)
-        task = asyncio.create_task(worker.run())
+        task = self._task = asyncio.create_task(worker.run())
         ready = asyncio.create_task(worker.ready.wait())
         await asyncio.wait({task, ready}, return_when=asyncio.FIRST_COMPLETED)
         ready.cancel()

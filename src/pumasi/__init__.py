@@ -4,12 +4,12 @@ For callers: `Client`, `AsyncClient`, and the errors they raise. For scripts: `f
 nothing but the standard library; that is why the names here are looked up only when they are used.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+TYPE_CHECKING = False  # what type checkers take for true; loading `typing` for it would cost every script
 if TYPE_CHECKING:
+    from typing import Any
+
     from pumasi import script as script
     from pumasi.client import AsyncClient as AsyncClient
     from pumasi.client import Client as Client
@@ -28,7 +28,9 @@ _HOMES = {
 __all__ = ["AsyncClient", "Client", "Error", "JobFailed", "WaitTimeout", "script"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
+    from importlib import import_module
+
     if name == "script":
         return import_module("pumasi.script")
     if name in _HOMES:

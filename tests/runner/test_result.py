@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pumasi.core.strict import NotStrict
 from pumasi.runner.output import Capture
-from pumasi.runner.result import Bad, NotStrict, Text, TooLarge, from_output, strict
+from pumasi.runner.result import Bad, Text, TooLarge, from_output, strict_text
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -29,7 +30,7 @@ def found(text: str | bytes, *, asked: bool = False, lenient: bool = False, keep
 @given(VALUES)
 def test_whatever_python_writes_strictly_is_kept_as_the_text_it_is(value: object) -> None:
     text = json.dumps(value, allow_nan=False)
-    assert strict(text) is text
+    assert strict_text(text) is text
 
 
 @pytest.mark.parametrize(
@@ -50,16 +51,16 @@ def test_whatever_python_writes_strictly_is_kept_as_the_text_it_is(value: object
 )
 def test_json_that_python_reads_and_others_do_not_is_a_bad_result(text: str, why: str) -> None:
     with pytest.raises(NotStrict, match=why):
-        strict(text)
+        strict_text(text)
     result = found(text)
     assert isinstance(result, Bad)
     assert why in result.why
 
 
 def test_nesting_is_allowed_up_to_the_limit_and_not_beyond() -> None:
-    assert strict("[" * 200 + "]" * 200)
+    assert strict_text("[" * 200 + "]" * 200)
     with pytest.raises(NotStrict):
-        strict("[" * 202 + "]" * 202)
+        strict_text("[" * 202 + "]" * 202)
 
 
 def test_lenient_turns_what_is_no_number_into_null() -> None:

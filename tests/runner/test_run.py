@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.harness import System
 
 from pumasi.core.job import Cause, State
-from tests.harness import System
 
 CLASSIC = """
 import argparse, json

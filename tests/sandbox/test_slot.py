@@ -163,7 +163,7 @@ async def test_open_files_end_inside_the_script_only(bench: Bench) -> None:
     ending = await bench.run(
         "while True: open('/dev/null').__enter__() and None or globals().setdefault('k', []).append(open('/dev/null'))",
         open_files=50,
-    )  # noqa: E501
+    )
     assert ending.exit_code == 1
     assert b"Too many open files" in bench.err
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from pumasi.core.job import Job, Lease
 from pumasi.core.outcome import Completed
 from pumasi.runner.runner import Finished
-from pumasi.worker.spool import Spool
+from pumasi.worker.spool import CUT_BYTES, Spool
 
 
 def finished(id: str, blob: bytes = b"") -> Finished:
@@ -80,9 +80,10 @@ asyncio.run(main())
     spool.close()
 
 
-async def test_when_nothing_waits_the_file_is_empty(tmp_path: Path) -> None:
+async def test_a_file_in_which_nothing_waits_does_not_grow_for_ever(tmp_path: Path) -> None:
     spool = await opened(tmp_path, "w")
     for n in range(10):
-        spool.drop(await spool.put(finished(f"job-{n}")))
-    assert [path.stat().st_size for path in tmp_path.iterdir()] == [0]
+        spool.drop(await spool.put(finished(f"job-{n}", b"x" * CUT_BYTES)))
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2 * CUT_BYTES
     spool.close()
+    assert list(tmp_path.iterdir()) == []

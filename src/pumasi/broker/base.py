@@ -70,8 +70,8 @@ class Broker(ABC):
         """Take jobs in, all or none; returns the records as stored, once they are durable.
 
         - By id: a job whose id is known is answered with the stored record, unchanged, whatever else it says.
-        - By `idempotency_key`, for as long as the record is kept, and by `unique`, until the job has ended: the same key
-          with the same `body_hash` is answered with the stored record, with another one it is a Conflict.
+        - By `idempotency_key`, for as long as the record is kept, and by `unique`, until the job has ended: the same
+          key with the same `body_hash` is answered with the stored record, with another one it is a Conflict.
         - A queue that holds `max_pending` pending jobs refuses with QueueFull, which says when to try again.
 
         Raises: Conflict, QueueFull, Unavailable.
@@ -91,8 +91,8 @@ class Broker(ABC):
 
     @abstractmethod
     async def cancel(self, id: str) -> Job:
-        """Pending: ended as cancelled at once. Running: flagged, its worker is told by bell or heartbeat; a run that ends
-        `completed` before it is stopped stays completed. Ended: unchanged. Raises: JobNotFound."""
+        """Pending: ended as cancelled at once. Running: flagged, its worker is told by bell or heartbeat; a run that
+        ends `completed` before it is stopped stays completed. Ended: unchanged. Raises: JobNotFound."""
 
     async def wait(self, id: str, timeout: float) -> Job:
         """The record once the job has ended, or as it stands after `timeout` seconds. Raises: JobNotFound."""
@@ -113,12 +113,13 @@ class Broker(ABC):
     ) -> list[Lease]:
         """Up to `slots` leases, waiting up to `wait` seconds for the first one; an empty list when there is nothing.
 
-        - Eligible: pending and due, or running on a lapsed lease, in one of `queues`, that queue not paused, free by its
-          keyed limit. What is handed out needs no more than `memory` bytes (`required_memory`) in sum; a job that does
-          not fit does not stop those behind it.
+        - Eligible: pending and due, or running on a lapsed lease, in one of `queues`, that queue not paused, free by
+          its keyed limit. What is handed out needs no more than `memory` bytes (`required_memory`) in sum; a job that
+          does not fit does not stop those behind it.
         - Order: priority (9 first), due time, id.
         - Atomic: no two claims get the same job. Each raises `attempt`, and makes a new token.
-        - The same `claim_id` again returns those of its leases that are still held; when none is left, it is a new claim.
+        - The same `claim_id` again returns those of its leases that are still held; when none is left, it is a new
+          claim. With 0 slots nothing new is handed out: what an interrupted claim had won can be asked for.
         """
 
     @abstractmethod
@@ -167,8 +168,9 @@ class Broker(ABC):
 
     @abstractmethod
     async def put_blob(self, key: str, data: bytes) -> None:
-        """Keep bytes under a key such as `script/<digest>`, `result/<job>/<attempt>`, `artifact/<job>/<attempt>/<name>`, in place
-        of what was there. A job's blobs go when its record goes; a script's when no kept job refers to it any more."""
+        """Keep bytes under a key such as `script/<digest>`, `result/<job>/<attempt>`,
+        `artifact/<job>/<attempt>/<name>`, in place of what was there. A job's blobs go when its record goes; a
+        script's when no kept job refers to it any more."""
 
     @abstractmethod
     async def get_blob(self, key: str) -> bytes | None:

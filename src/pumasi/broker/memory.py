@@ -1,26 +1,40 @@
-"""The reference store: everything in the memory of one process, behind one lock. What `memory://` means, and the first to
-pass the conformance suite. It may be used from several event loops of the process at once; nothing survives its end."""
+"""The reference store: everything in the memory of one process, behind one lock.
+
+What `memory://` means, and the first to pass the conformance suite. It may be used from several event loops of the
+process at once; nothing survives its end.
+"""
 
 import threading
 import time
 from bisect import insort
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
-from msgspec import UNSET, Struct, field, json
+from msgspec import UNSET, Struct
 from msgspec.structs import replace
 
+from pumasi.broker.cursor import decode_cursor, encode_cursor
 from pumasi.broker.store import Claim, Extended, Inserted, Store, Taken
 from pumasi.core import lifecycle
-from pumasi.core.job import Held, Job, KeyLimit, Page, Progress, Query, Queue, QueueSettings, Record, State, Worker
+from pumasi.core.job import Held, Job, KeyLimit, Page, Query, Queue, QueueSettings, Record, State, Worker
 from pumasi.core.limits import free_at
-from pumasi.core.logbook import dropped
-from pumasi.errors import Invalid
+from pumasi.core.logbook import dropped, last_progress, weight
 
 
-class _QueueSettings(Struct):
+class _QueueSettings(Struct, frozen=True):
     paused: bool = False
     max_pending: int | None = None
+
+
+class _Starts(Struct):
+    """Starts under a key, oldest first, as far back as the longest period asked of it looks."""
+
+    period: float = 0.0
+    at: list[float] = []
+
+    def note(self, limit: KeyLimit, now: float, n: int = 1) -> None:
+        self.period = max(self.period, limit.period)
+        self.at = [at for at in self.at if at > now - self.period] + [now] * n
 
 
 class MemoryStore(Store):
@@ -33,8 +47,8 @@ class MemoryStore(Store):
         self._logs: dict[str, list[Record]] = defaultdict(list)
         self._blobs: dict[str, tuple[float, bytes]] = {}
         self._workers: dict[str, Worker] = {}
-        self._queues: dict[str, _QueueSettings] = defaultdict(_QueueSettings)
-        self._starts: dict[str, list[float]] = defaultdict(list)
+        self._queues: dict[str, _QueueSettings] = {}
+        self._starts: dict[str, _Starts] = defaultdict(_Starts)
         self._change = 0
 
     async def open(self) -> None:
@@ -52,12 +66,13 @@ class MemoryStore(Store):
             fresh: dict[str, Job] = {}
             for job in jobs:
                 known = self._jobs.get(job.id) or fresh.get(job.id)
-                twin = known or self._twin(job, fresh.values())
-                if twin is None:
-                    twin = fresh[job.id] = lifecycle.submitted(job, self._clock())
-                elif known is None and twin.body_hash != job.body_hash:
-                    return Inserted(conflict=(job.idempotency_key or job.unique or "", twin))
-                answers.append(twin)
+                if known is None and (held := self._twin(job, fresh.values())):
+                    key, known = held
+                    if known.body_hash != job.body_hash:
+                        return Inserted(conflict=(key, known))
+                if known is None:
+                    known = fresh[job.id] = lifecycle.submitted(job, self._clock())
+                answers.append(known)
             if full := self._overfull(fresh.values(), max_pending):
                 return Inserted(full=full)
             stored = {id: self._put(job) for id, job in fresh.items()}
@@ -67,13 +82,13 @@ class MemoryStore(Store):
         with self._lock:
             return [self._jobs.get(id) for id in ids]
 
-    async def swap(self, pairs: Sequence[tuple[Job, Job]]) -> list[bool]:
+    async def swap(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | None]:
         with self._lock:
-            return [self._swap(old, new, lambda at, old=old: at.lease_until == old.lease_until) for old, new in pairs]  # type: ignore[misc]
+            return [self._swap(old, new, same_lease=True) for old, new in pairs]
 
-    async def settle(self, pairs: Sequence[tuple[Job, Job]]) -> list[bool]:
+    async def settle(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | None]:
         with self._lock:
-            return [self._swap(old, new, lambda _: True) for old, new in pairs]
+            return [self._swap(old, new, same_lease=False) for old, new in pairs]
 
     async def take(self, claim: Claim) -> Taken:
         with self._lock:
@@ -81,39 +96,31 @@ class MemoryStore(Store):
             mine = [job for job in self._running() if job.worker == claim.worker and job.claim_id == claim.claim_id]
             if held := [job for job in mine if not lifecycle.lapsed(job, now)]:
                 return Taken(tuple(held), now=now)
-            open_queues = {name for name in claim.queues if not self._queues[name].paused}
-            waiting = [job for job in self._jobs.values() if job.state is State.PENDING and job.queue in open_queues]
-            due = sorted(
-                (job for job in waiting if lifecycle.claimable(job, now)),
-                key=lambda job: (-job.priority, job.run_at, job.id),
-            )
-            times = [job.run_at for job in waiting if job.run_at > now]
+            if not claim.slots:
+                return Taken(now=now)
+            queues = {name for name in claim.queues if not self._settings(name).paused}
+            if self._lapsed(queues, claim.memory, now):
+                return Taken(lapsed=True, now=now)
+            waiting = [job for job in self._jobs.values() if job.state is State.PENDING and job.queue in queues]
             taken: list[Job] = []
+            times = [job.run_at for job in waiting if job.run_at > now]
             memory = claim.memory
-            for job in due:
-                if len(taken) == claim.slots:
-                    break
-                if job.required_memory > memory:
-                    continue
+            for job in sorted((job for job in waiting if lifecycle.claimable(job, now)), key=_order):
                 free = self._free_at(job.limit, now)
-                if free is None or free > now:
-                    times += [free] if free else []
+                if job.required_memory > memory or free is None or free > now:
+                    times += [free] if free is not None and free > now else []
                     continue
                 memory -= job.required_memory
                 taken.append(self._lease(job, claim, claim.tokens[len(taken)], now))
-            lapsed = any(lifecycle.lapsed(job, now) and job.queue in open_queues for job in self._running())
-            return Taken(tuple(taken), lapsed, min(times, default=None), now)
+                if len(taken) == claim.slots:
+                    break
+            return Taken(tuple(taken), next_at=min(times, default=None), now=now)
 
-    async def lapsed(self, queues: Sequence[str] | None, limit: int) -> list[Job]:
+    async def lapsed(self, queues: Sequence[str] | None, limit: int, memory: int | None = None) -> list[Job]:
         with self._lock:
             now = self._clock()
-            found = [
-                job
-                for job in self._jobs.values()
-                if (lifecycle.lapsed(job, now) and (queues is None or job.queue in queues))
-                or (queues is None and lifecycle.expired(job, now))
-            ]
-            return found[:limit]
+            found = [] if queues is not None else [job for job in self._jobs.values() if lifecycle.expired(job, now)]
+            return (found + self._lapsed(queues, memory, now))[:limit]
 
     async def extend(self, worker: Worker, leases: Sequence[Held], lease: float) -> Extended:
         with self._lock:
@@ -141,7 +148,7 @@ class MemoryStore(Store):
             found = [job for job in found if job.state in query.states]
         if query.changed_after is not None:
             found = sorted((job for job in found if job.change > query.changed_after), key=lambda job: job.change)
-            return Page(tuple(found[: query.limit]), None, dict(totals))
+            return Page(tuple(found[: query.limit]), None, {})
         found.sort(key=lambda job: (job.created_at, job.id), reverse=True)
         if query.cursor:
             last = decode_cursor(query.cursor)
@@ -155,15 +162,16 @@ class MemoryStore(Store):
             job = self._jobs.get(id)
             if job is None or job.token != token or job.state is not State.RUNNING:
                 return False
+            progress = last_progress(records)
             log = self._logs[id]
             known = {record.seq for record in log}
             for record in records:
                 if record.seq not in known:
+                    known.add(record.seq)
                     insort(log, record, key=lambda record: record.seq)
-            gone = set(dropped([(record.seq, len(record.data)) for record in log]))
-            if gone:
-                log[:] = [record for record in log if record.seq not in gone]
-            if progress := last_progress(records):
+            gone = set(dropped([(record.seq, weight(record)) for record in log]))
+            log[:] = [record for record in log if record.seq not in gone]
+            if progress:
                 self._change += 1
                 self._jobs[id] = replace(job, progress=progress, change=self._change)
             return True
@@ -186,17 +194,18 @@ class MemoryStore(Store):
         with self._lock:
             return {key: len(data) for key, (_, data) in sorted(self._blobs.items()) if key.startswith(prefix)}
 
-    async def purge(self, ended_before: float, workers_before: float) -> int:
+    async def purge(self, ended_before: float, scripts_before: float, workers_before: float) -> int:
         with self._lock:
-            gone = [job.id for job in self._jobs.values() if job.ended and (job.ended_at or 0.0) < ended_before]
+            gone = {job.id for job in self._jobs.values() if job.ended and (job.ended_at or 0.0) < ended_before}
             for id in gone:
                 del self._jobs[id]
                 self._logs.pop(id, None)
-            used = {f"script/{job.digest}" for job in self._jobs.values()}
+            used = {job.digest for job in self._jobs.values()}
             for key, (at, _) in list(self._blobs.items()):
                 kind, _, rest = key.partition("/")
-                orphan = kind == "script" and key not in used and at < ended_before
-                if orphan or (kind != "script" and rest.partition("/")[0] in gone):
+                owner = rest.partition("/")[0]
+                unused = owner not in used and at < scripts_before
+                if unused if kind == "script" else owner not in self._jobs and (owner in gone or at < ended_before):
                     del self._blobs[key]
             for id in [worker.id for worker in self._workers.values() if worker.seen_at < workers_before]:
                 del self._workers[id]
@@ -205,11 +214,11 @@ class MemoryStore(Store):
     async def acquire(self, limit: KeyLimit, n: int) -> float:
         with self._lock:
             now = self._clock()
-            starts = self._starts[limit.key]
-            free = max(free_at(limit, 0, [*starts, *[now] * (n - 1)], now) or now, now)
-            if free > now:
+            earlier = [*self._starts[limit.key].at, *[now] * (n - 1)]
+            free = free_at(limit, 0, earlier, now)
+            if free is not None and free > now:
                 return free - now
-            starts += [now] * n
+            self._starts[limit.key].note(limit, now, n)
             return 0.0
 
     async def queues(self) -> list[Queue]:
@@ -220,11 +229,11 @@ class MemoryStore(Store):
 
     async def set_queue(self, name: str, settings: QueueSettings) -> None:
         with self._lock:
-            queue = self._queues[name]
-            if settings.paused is not UNSET:
-                queue.paused = settings.paused
-            if settings.max_pending is not UNSET:
-                queue.max_pending = settings.max_pending
+            known = self._settings(name)
+            self._queues[name] = _QueueSettings(
+                known.paused if settings.paused is UNSET else settings.paused,
+                known.max_pending if settings.max_pending is UNSET else settings.max_pending,
+            )
 
     async def workers(self) -> list[Worker]:
         with self._lock:
@@ -241,50 +250,63 @@ class MemoryStore(Store):
 
     # -- inside, lock held ----------------------------------------------------------------------------------------
 
+    def _settings(self, queue: str) -> _QueueSettings:
+        return self._queues.get(queue, _QueueSettings())
+
     def _running(self) -> list[Job]:
         return [job for job in self._jobs.values() if job.state is State.RUNNING]
 
+    def _lapsed(self, queues: Collection[str] | None, memory: int | None, now: float) -> list[Job]:
+        found = [
+            job
+            for job in self._running()
+            if lifecycle.lapsed(job, now)
+            and (queues is None or job.queue in queues)
+            and (memory is None or job.required_memory <= memory)
+        ]
+        return sorted(found, key=lambda job: job.lease_until or 0.0)
+
     def _put(self, job: Job) -> Job:
         self._change += 1
-        stored = replace(job, revision=job.revision + 1, change=self._change)
-        self._jobs[job.id] = stored
+        stored = self._jobs[job.id] = replace(job, revision=job.revision + 1, change=self._change)
         return stored
 
-    def _swap(self, old: Job, new: Job, same_lease: Callable[[Job], bool]) -> bool:
+    def _swap(self, old: Job, new: Job, *, same_lease: bool) -> Job | None:
         at = self._jobs.get(old.id)
-        if at is None or at.revision != old.revision or not same_lease(at):
-            return False
-        self._put(replace(new, started_at=at.started_at, progress=at.progress, revision=at.revision))
-        return True
+        if at is None or at.revision != old.revision or (same_lease and at.lease_until != old.lease_until):
+            return None
+        return self._put(replace(new, started_at=at.started_at, progress=at.progress, revision=at.revision))
 
     def _lease(self, job: Job, claim: Claim, token: str, now: float) -> Job:
         if job.limit is not None and job.limit.count is not None:
-            starts = self._starts[job.limit.key]
-            starts[:] = [at for at in starts if at > now - job.limit.period] + [now]
-        return self._put(
-            lifecycle.claimed(
-                job, worker=claim.worker, claim_id=claim.claim_id, token=token, now=now, lease=claim.lease
-            )
+            self._starts[job.limit.key].note(job.limit, now)
+        after = lifecycle.claimed(
+            job, worker=claim.worker, claim_id=claim.claim_id, token=token, now=now, lease=claim.lease
         )
+        return self._put(after)
 
     def _free_at(self, limit: KeyLimit | None, now: float) -> float | None:
         if limit is None:
             return now
         running = sum(1 for job in self._running() if job.limit is not None and job.limit.key == limit.key)
-        return free_at(limit, running, self._starts[limit.key], now)
+        return free_at(limit, running, self._starts[limit.key].at, now)
 
-    def _twin(self, job: Job, fresh: Iterable[Job]) -> Job | None:
-        """The record that already holds one of the job's keys."""
-        for other in (*self._jobs.values(), *fresh):
-            if job.idempotency_key is not None and other.idempotency_key == job.idempotency_key:
-                return other
-            if job.unique is not None and other.unique == job.unique and not other.ended:
-                return other
+    def _twin(self, job: Job, fresh: Iterable[Job]) -> tuple[str, Job] | None:
+        """The record that already holds one of the job's keys, and the key."""
+        others = (*self._jobs.values(), *fresh)
+        if (key := job.idempotency_key) is not None:
+            for other in others:
+                if other.idempotency_key == key:
+                    return key, other
+        if (key := job.unique) is not None:
+            for other in others:
+                if other.unique == key and not other.ended:
+                    return key, other
         return None
 
     def _overfull(self, fresh: Iterable[Job], max_pending: int) -> tuple[str, int] | None:
         for queue, n in Counter(job.queue for job in fresh).items():
-            bound = self._queues[queue].max_pending if queue in self._queues else None
+            bound = self._settings(queue).max_pending
             bound = max_pending if bound is None else bound
             pending = sum(1 for job in self._jobs.values() if job.queue == queue and job.state is State.PENDING)
             if pending + n > bound:
@@ -292,7 +314,7 @@ class MemoryStore(Store):
         return None
 
     def _queue(self, name: str, now: float) -> Queue:
-        settings = self._queues.get(name, _QueueSettings())
+        settings = self._settings(name)
         here = [job for job in self._jobs.values() if job.queue == name]
         pending = [job for job in here if job.state is State.PENDING]
         due = [job.run_at for job in pending if job.run_at <= now]
@@ -307,6 +329,11 @@ class MemoryStore(Store):
         )
 
 
+def _order(job: Job) -> tuple[int, float, str]:
+    """Priority, due time, id: who is handed out first."""
+    return -job.priority, job.run_at, job.id
+
+
 def _matches(job: Job, query: Query) -> bool:
     """Whether a job is meant by a query, its states, order and cursor aside."""
     return (
@@ -318,31 +345,3 @@ def _matches(job: Job, query: Query) -> bool:
         and (query.ids is None or job.id in query.ids)
         and all(job.labels.get(name) == value for name, value in query.labels.items())
     )
-
-
-class _Cursor(Struct, array_like=True):
-    created_at: float
-    id: str = field(default="")
-
-
-def encode_cursor(job: Job) -> str:
-    """Where the page that ends with this job goes on."""
-    return json.encode(_Cursor(job.created_at, job.id)).hex()
-
-
-def decode_cursor(cursor: str) -> tuple[float, str]:
-    """The (created_at, id) a page goes on after. Raises: Invalid."""
-    try:
-        last = json.decode(bytes.fromhex(cursor), type=_Cursor)
-    except ValueError as error:
-        raise Invalid("this cursor is none of ours; use one that a page gave you") from error
-    return last.created_at, last.id
-
-
-def last_progress(records: Sequence[Record]) -> Progress | None:
-    """The progress that the last of its records tells, if any does."""
-    for record in reversed(records):
-        if record.stream == "progress":
-            done, total, note = json.decode(record.data)
-            return Progress(done, total, note)
-    return None

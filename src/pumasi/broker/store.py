@@ -1,8 +1,8 @@
 """The primitives a backend writes: insert, load, compare and swap, take, extend, append, scan.
 
-`verbs.StoreBroker` turns them into the contract of `base.Broker`. A store decides nothing: which job may be had, and what
-becomes of it, are pure functions of `core`. Driver errors never leave a store: it raises `Unavailable` for what may pass,
-`Invalid` for what will not.
+`verbs.StoreBroker` turns them into the contract of `base.Broker`. A store decides nothing: which job may be had, and
+what becomes of it, are pure functions of `core`. Driver errors never leave a store: it raises `Unavailable` for what
+may pass, `Invalid` for what will not.
 """
 
 from abc import ABC, abstractmethod
@@ -77,9 +77,9 @@ class Store(ABC):
 
     @abstractmethod
     async def swap(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | None]:
-        """For each (old, new): store `new` if the stored `revision` and `lease_until` are still old's; raises `revision`
-        and assigns the next `change`. `started_at` and `progress` belong to take, extend and append: they stay as stored.
-        Returns the record as stored, None where somebody else was faster."""
+        """For each (old, new): store `new` if the stored `revision` and `lease_until` are still old's; raises
+        `revision` and assigns the next `change`. `started_at` and `progress` belong to take, extend and append: they
+        stay as stored. Returns the record as stored, None where somebody else was faster."""
 
     @abstractmethod
     async def settle(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | None]:
@@ -88,7 +88,7 @@ class Store(ABC):
     @abstractmethod
     async def take(self, claim: Claim) -> Taken:
         """Apply `lifecycle.claimed` to what `Broker.claim` says, pending jobs only; note starts under a rate limit.
-        The same claim id: those still held. `lapsed`: a running job of these queues (those not paused) that fits into
+        The same claim id: those still held. No slots: nothing new. `lapsed`: a running job of these queues (those not paused) that fits into
         the memory has outlived its lease; then nothing is taken."""
 
     @abstractmethod

@@ -337,4 +337,4 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
     """A change to a queue's settings; what is unset stays as it is."""
 
     paused: bool | UnsetType = UNSET
-    max_pending: int | None | UnsetType = UNSET
+    max_pending: int | UnsetType | None = UNSET

@@ -9,21 +9,28 @@ Each function returns the new record, or the same object when nothing changes. A
 nothing. The caller brings the time (`now`, by the broker's clock) and the chance (`[0, 1)`).
 """
 
-from msgspec.structs import replace
+from msgspec import NODEFAULT
+from msgspec.structs import fields, replace
 
 from pumasi.core.job import Cause, Job, State
 from pumasi.core.outcome import Cancelled, Completed, Failed, Outcome, Released, Report
 from pumasi.core.retry import retry_after
 from pumasi.errors import LeaseLost
 
-#: workers that may die under a job before it ends as `lost`, and releases for a sandbox fault before it ends as `sandbox`
+#: workers that may die under a job before it ends as `lost`; releases for a sandbox fault before it ends as `sandbox`
 MAX_DEATHS = 3
 MAX_SANDBOX_FAULTS = 3
 
+#: the part of a record that is not the submitter's to say: where the job stands, how it ended
+_UNTOUCHED = {
+    field.name: field.default if field.default_factory is NODEFAULT else field.default_factory()
+    for field in fields(Job)[Job.__struct_fields__.index("state") :]
+}
+
 
 def submitted(job: Job, now: float) -> Job:
-    """The record as it is first stored: pending, created now, due now unless it says later."""
-    return replace(job, state=State.PENDING, created_at=now, run_at=job.run_at or now)
+    """The record as it is first stored: pending, created now, due now unless it says later, and nothing more."""
+    return replace(job, **_UNTOUCHED, created_at=now, run_at=job.run_at or now)
 
 
 def claimable(job: Job, now: float) -> bool:

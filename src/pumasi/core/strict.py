@@ -7,6 +7,7 @@ no other language and no reader of logs ever sees something that only Python acc
 
 import json
 from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 MAX_DEPTH = 200
@@ -17,8 +18,8 @@ class NotStrict(ValueError):
     """JSON that some readers take and others do not."""
 
 
-def loads(text: str | bytes) -> Any:
-    """The value of a strict JSON text.
+def loads(text: str | bytes, *, lenient: bool = False) -> Any:
+    """The value of a strict JSON text; with `lenient`, NaN and Infinity are read as None.
 
     Raises:
         NotStrict: some readers take it, others do not.
@@ -27,7 +28,12 @@ def loads(text: str | bytes) -> Any:
     if isinstance(text, bytes):
         text = text.decode()
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refused, parse_float=_finite)
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_nothing if lenient else _refused,
+            parse_float=_finite_or_nothing if lenient else _finite,
+        )
     except RecursionError:
         raise NotStrict(f"it is nested deeper than {MAX_DEPTH}") from None
     except (NotStrict, json.JSONDecodeError):
@@ -84,9 +90,18 @@ def _refused(name: str) -> None:
     raise NotStrict(f"{name} is no JSON value")
 
 
+def _nothing(_: str) -> None:
+    return None
+
+
+def _finite_or_nothing(digits: str) -> float | None:
+    value = float(digits)
+    return value if isfinite(value) else None
+
+
 def _finite(digits: str) -> float:
     value = float(digits)
-    if value in (float("inf"), float("-inf")):
+    if not isfinite(value):
         raise NotStrict(f"{digits} is beyond what a number can hold")
     return value
 

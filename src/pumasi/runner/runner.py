@@ -1,8 +1,6 @@
 """One attempt of one job: fetch, prepare, cage, collect."""
 
 import asyncio
-import fcntl
-import json
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -19,10 +17,10 @@ from pumasi.errors import FetchFault, Invalid, SandboxFault
 from pumasi.log import get_logger
 from pumasi.runner.artifacts import collect
 from pumasi.runner.journal import Journal
-from pumasi.runner.output import Capture, Pipe, Withheld
-from pumasi.runner.reports import Reports
+from pumasi.runner.prepare import environment, payload
 from pumasi.runner.result import Result, Text
 from pumasi.runner.scratch import ScratchRoot, remove
+from pumasi.runner.streams import Streams
 from pumasi.runner.verdict import Observed, judge
 from pumasi.sandbox.base import Birth, Ending, StopReason
 from pumasi.sandbox.slot import LEVEL, Slot
@@ -32,9 +30,6 @@ from pumasi.scripts.how import how_to_run
 from pumasi.units import format_size
 
 BOOTSTRAP = Path(__file__).parent.parent / "sandbox" / "bootstrap.py"
-#: what is kept of a stream that cannot hold a result
-STREAM_KEEP = 64 * 1024
-
 _T = TypeVar("_T")
 
 log = get_logger(__name__)
@@ -140,22 +135,28 @@ class Run:
         source = (cached.path / cached.entry_point).read_bytes()
         explicit = job.result_mode or cached.manifest.result
         mode = how_to_run(source.decode("utf-8", "replace"), explicit, bool(job.args))
-        streams = _Streams(self, mode, self._rules.result_limit)
-        payload = _payload(job, folder / "work", cached.entry_point, mode)
+        streams = Streams(
+            self._journal,
+            mode,
+            result_limit=self._rules.result_limit,
+            output_limit=self._limits.output,
+            on_flood=lambda: self.slot.stop("output", gently=False),
+        )
+        told = payload(job, folder / "work", cached.entry_point, mode)
         try:
             birth = self._birth(cached, folder)
             await self._on_birth()
-            ending = await self._timed("run", self._cage(birth, streams, payload))
+            ending = await self._timed("run", self._cage(birth, streams, told))
         finally:
             self._caged = False
-            os.close(payload)
+            os.close(told)
             streams.close()
         return await self._timed("collect", self._collect(folder, mode, explicit, ending, streams))
 
-    async def _cage(self, birth: Birth, streams: "_Streams", payload: int) -> Ending:
-        fds = [streams.out.writer, streams.err.writer, payload, streams.report.writer]
-        await self.slot.begin(birth, fds, self.lease.id)
-        streams.close_writers()  # from here on only the script's side holds the pipes open
+    async def _cage(self, birth: Birth, streams: Streams, told: int) -> Ending:
+        out, err, report = streams.writers
+        await self.slot.begin(birth, [out, err, told, report], self.lease.id)
+        streams.close_writers()
         self._caged = True
         if self._stopped is not None:
             self.slot.stop(self._stopped)
@@ -164,7 +165,7 @@ class Run:
         return ending
 
     async def _collect(
-        self, folder: Path, mode: ResultMode, explicit: ResultMode | None, ending: Ending, streams: "_Streams"
+        self, folder: Path, mode: ResultMode, explicit: ResultMode | None, ending: Ending, streams: Streams
     ) -> tuple[Outcome, dict[str, bytes]]:
         job = self.lease.job
         artifacts = await asyncio.to_thread(collect, folder / "work", streams.reports.artifacts)
@@ -186,7 +187,7 @@ class Run:
                 report=self._report(ending, streams.total, tuple(artifacts.files)),
             )
         )
-        streams.withheld.finish(taken=result is not None and mode in ("json", "json-lenient"))
+        streams.finish(taken=result is not None)
         outcome = msgspec.structs.replace(outcome, report=replace(outcome.report, log_tail=self._journal.tail))
         blobs = {f"artifact/{job.id}/{job.attempt}/{name}": data for name, data in artifacts.files.items()}
         if isinstance(outcome, Completed):
@@ -198,7 +199,7 @@ class Run:
         rules = self._rules
         return Birth(
             argv=[rules.python, "-I", "-B", "-X", "utf8", str(BOOTSTRAP)],
-            env=self._environment(cached, folder),
+            env=environment(self.lease.job, cached.manifest, folder, python=rules.python, allowed=rules.allow_env),
             folder=str(folder / "work"),
             scratch=str(folder),
             limits=self._limits,
@@ -207,33 +208,6 @@ class Run:
             nice=rules.nice,
             fence=self._fence,
         )
-
-    def _environment(self, cached: Cached, folder: Path) -> dict[str, str]:
-        """The closed environment of a script: nothing of the worker's but what its manifest names and the worker
-        allows."""
-        job = self.lease.job
-        env = {
-            "PATH": f"{Path(self._rules.python).parent}:/usr/local/bin:/usr/bin:/bin",
-            "HOME": str(folder / "home"),
-            "TMPDIR": str(folder / "tmp"),
-            "LANG": "C.UTF-8",
-            "PYTHONUTF8": "1",
-            "PYTHONPATH": str(folder / "work"),
-            "PUMASI_JOB_ID": job.id,
-            "PUMASI_ATTEMPT": str(job.attempt),
-        }
-        for name in ("TZ", *cached.manifest.env, *cached.manifest.secrets):
-            if name != "TZ" and name not in self._rules.allow_env:
-                raise Invalid(
-                    "script {script} asks for the variable {name}, which this worker does not allow; "
-                    "add it to the setting allow_env (PUMASI_ALLOW_ENV)", script=job.script, name=name,
-                )  # fmt: skip
-            if name in os.environ:
-                env[name] = os.environ[name]
-            elif name in cached.manifest.secrets:
-                raise Invalid("the secret {name} of script {script} is not set on this worker",
-                              name=name, script=job.script)  # fmt: skip
-        return env
 
     @property
     def _timeout(self) -> float | None:
@@ -280,74 +254,6 @@ class Run:
             return await step
         finally:
             self._phases[phase] = round(time.perf_counter() - began, 6)
-
-
-class _Streams:
-    """The three pipes of a script and what has come out of them."""
-
-    def __init__(self, run: Run, mode: ResultMode, result_limit: int) -> None:
-        self._run = run
-        journal = run._journal
-        self.stdout = Capture(result_limit if mode in ("json", "json-lenient") else STREAM_KEEP)
-        self.stderr = Capture(STREAM_KEEP)
-        self.reports = Reports(journal, result_limit)
-        self.withheld = Withheld(lambda data: journal.add("stdout", data))
-        self._holds = mode in ("json", "json-lenient")
-        self.out, self.err, self.report = Pipe(self._on_stdout), Pipe(self._on_stderr), Pipe(self.reports.feed)
-        self._journal = journal
-
-    @property
-    def total(self) -> int:
-        """Bytes printed."""
-        return self.stdout.total + self.stderr.total
-
-    def _on_stdout(self, data: bytes) -> None:
-        self.stdout.feed(data)
-        if self._holds:
-            self.withheld.feed(data)
-        else:
-            self._journal.add("stdout", data)
-        self._bound()
-
-    def _on_stderr(self, data: bytes) -> None:
-        self.stderr.feed(data)
-        self._journal.add("stderr", data)
-        self._bound()
-
-    def _bound(self) -> None:
-        allowed = self._run._limits.output
-        if allowed is not None and self.total > allowed:
-            self._run.slot.stop("output", gently=False)
-
-    def close_writers(self) -> None:
-        for pipe in (self.out, self.err, self.report):
-            pipe.close_writer()
-
-    def drain(self) -> None:
-        for pipe in (self.out, self.err, self.report):
-            pipe.drain()
-
-    def close(self) -> None:
-        for pipe in (self.out, self.err, self.report):
-            pipe.close()
-
-
-def _payload(job: Job, work: Path, entry_point: str, mode: ResultMode) -> int:
-    """A sealed memory file with what the process is to run: parameters appear in no process list."""
-    given = ["--parameters", job.parameters] if job.parameters is not None else []
-    payload = {
-        "entry": str(work / entry_point),
-        "folder": str((work / entry_point).parent),
-        "argv": [*given, *(job.args or ())],
-        "mode": mode,
-        "parameters": job.parameter_values if mode == "return" else None,
-    }
-    fd = os.memfd_create("payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(json.dumps(payload).encode())
-    os.lseek(fd, 0, os.SEEK_SET)
-    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
-    return fd
 
 
 def _with_result(outcome: Completed, result: Result, job: Job) -> tuple[Completed, dict[str, bytes]]:

@@ -4,9 +4,10 @@ from msgspec import Struct
 
 from pumasi.core.job import Cause, Limits, ResultMode
 from pumasi.core.outcome import Cancelled, Completed, Failed, Outcome, Released, Report
+from pumasi.core.strict import NotStrict
 from pumasi.runner.output import Capture
 from pumasi.runner.reports import Reports
-from pumasi.runner.result import Bad, NotStrict, Result, Text, TooLarge, from_output, strict
+from pumasi.runner.result import Bad, Result, Text, TooLarge, from_output, strict_text
 from pumasi.sandbox.base import SIGNAL_CAUSES, Ending
 from pumasi.units import format_duration, format_size
 
@@ -110,7 +111,7 @@ def _returned(run: Observed) -> Result:
     if size > run.result_limit:
         return TooLarge(size)
     try:
-        return Text(strict(text))
+        return Text(strict_text(text))
     except NotStrict as error:
         return Bad(f"what main returned is not strict JSON: {error}")
     except ValueError as error:

@@ -53,7 +53,7 @@ class Pulse:
         self._on_answer = on_answer
         self._on_extended = on_extended
         self._work_loop = asyncio.get_running_loop()
-        self._turned_at = time.monotonic()
+        self._unanswered = 0
         self._lock = threading.Lock()
         self._started: list[Held] = []
         self._wake: asyncio.Event | None = None
@@ -123,11 +123,15 @@ class Pulse:
         self._wake.clear()
 
     def _check_work_loop(self, lease: float) -> None:
-        """Ask the work loop to turn; end the process when it has not for a long time."""
-        if time.monotonic() - self._turned_at > PATIENCE * lease:
-            log.error("worker.stuck", seconds=round(time.monotonic() - self._turned_at))
+        """Ask the work loop to turn; end the process when it has answered none of many beats.
+
+        Beats are counted, not seconds: a process that was frozen as a whole is not stuck.
+        """
+        if self._unanswered * self._interval > PATIENCE * lease:
+            log.error("worker.stuck", seconds=round(self._unanswered * self._interval))
             os._exit(EXIT_STUCK)
+        self._unanswered += 1
         self._work_loop.call_soon_threadsafe(self._turned)
 
     def _turned(self) -> None:
-        self._turned_at = time.monotonic()
+        self._unanswered = 0

@@ -20,6 +20,8 @@ import msgspec
 from pumasi.runner.runner import Finished
 
 _FRAME = struct.Struct(">II")
+#: a file in which nothing waits is cut to nothing once it has grown so far; to cut is dear, to write is cheap
+CUT_BYTES = 1024 * 1024
 
 
 class _Entry(msgspec.Struct, array_like=True):
@@ -72,7 +74,7 @@ class Spool:
         self._kept.discard(number)
         if self._writing is not None and not self._writing.done():
             self._queue.append((_framed(_Entry(number)), None))
-        elif self._kept:
+        elif self._kept or os.fstat(self._fd).st_size < CUT_BYTES:
             os.write(self._fd, _framed(_Entry(number)))
         else:
             os.ftruncate(self._fd, 0)

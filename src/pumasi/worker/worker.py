@@ -5,10 +5,8 @@ import contextlib
 import ctypes
 import functools
 import os
-import random
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -19,16 +17,18 @@ from pumasi.config import Settings
 from pumasi.core.ids import new_token
 from pumasi.core.job import Held, Lease, Limits, Stop
 from pumasi.core.job import Worker as WorkerRecord
-from pumasi.core.outcome import Completed, Failed, Outcome, Released
-from pumasi.errors import Error, JobNotFound, LeaseLost, Unavailable
+from pumasi.core.outcome import Released
+from pumasi.errors import Error, Unavailable
 from pumasi.log import get_logger
 from pumasi.runner.journal import Journal
-from pumasi.runner.runner import Finished, Rules, Run
+from pumasi.runner.runner import Rules, Run
 from pumasi.runner.scratch import ScratchRoot
 from pumasi.sandbox.level import choose
 from pumasi.sandbox.slot import Slot
 from pumasi.scripts.cache import Cache
 from pumasi.worker.admission import Admission
+from pumasi.worker.delivery import Delivery
+from pumasi.worker.pace import background, delays, every, set_within
 from pumasi.worker.pulse import Beat, Pulse
 from pumasi.worker.spool import Spool
 from pumasi.worker.stats import Tally
@@ -62,6 +62,7 @@ class Worker:
         self.queues = settings.queues or ("default",)
         self.level = choose(settings.isolation)
         self._settings = settings
+        self._host = socket.gethostname()
         self._url = broker_url or settings.broker_url
         self._require_broker = require_broker
         self._broker = connect(self._url)
@@ -69,6 +70,7 @@ class Worker:
         self._scratch = ScratchRoot(settings.data_dir / "scratch", self.name)
         self._spool = Spool(settings.spool_dir, self.name)
         self._tally = Tally()
+        self._delivery = Delivery(self._broker, self._spool, self._tally)
         self._rules = _rules(settings, self._broker.lease)
         self._active: dict[str, _Active] = {}
         self._idle: list[Slot] = []
@@ -112,7 +114,7 @@ class Worker:
         )
         self._pulse.start()
         try:
-            async with _background(self._replay(), self._hear_stops(), self._sweep(), self._clean_cache()):
+            async with background(self._delivery.replay(), self._hear_stops(), self._sweep(), self._clean_cache()):
                 log.info("worker.started", worker=self.name, slots=self._settings.slots, queues=", ".join(self.queues))
                 self.ready.set()
                 await self._claim_until_drained()
@@ -126,7 +128,7 @@ class Worker:
 
     async def _connect(self) -> bool:
         """Open the broker, for as long as it takes; False when it is required at once, or a drain came first."""
-        for delay in _delays():
+        for delay in delays():
             try:
                 await self._broker.open()
                 return True
@@ -134,13 +136,13 @@ class Worker:
                 log.warning("worker.no_broker", url=self._broker.url, reason=str(error), seconds=round(delay, 1))
                 if self._require_broker:
                     return False
-            if await _set_within(self._draining, delay):
+            if await set_within(self._draining, delay):
                 return False
         return False
 
     async def _claim_until_drained(self) -> None:
         claim_id = new_token()
-        delays = _delays()
+        waits = delays()
         while not self._draining.is_set():
             free = self._settings.slots - sum(1 for active in self._active.values() if not active.finished)
             if free <= 0 or self._admission.disk_is_short():
@@ -149,11 +151,11 @@ class Worker:
             try:
                 leases = await self._claim(free, claim_id)
             except Unavailable as error:
-                delay = next(delays)
+                delay = next(waits)
                 log.warning("worker.claim_failed", reason=str(error), seconds=round(delay, 1))
-                await _set_within(self._draining, delay)
+                await set_within(self._draining, delay)
                 continue  # under the same claim id: an answer that was lost is given again
-            claim_id, delays = new_token(), _delays()
+            claim_id, waits = new_token(), delays()
             for lease in leases:
                 self._begin(lease)
 
@@ -179,7 +181,7 @@ class Worker:
     async def _wait_for_room(self, *, full: bool) -> None:
         if not full:
             log.warning("worker.disk_short", folder=str(self._settings.data_dir))
-            await _set_within(self._draining, DISK_PAUSE)
+            await set_within(self._draining, DISK_PAUSE)
             return
         self._room.clear()
         await self._room.wait()
@@ -221,11 +223,8 @@ class Worker:
             self._admission.used -= active.lease.job.required_memory
             self._idle.append(active.slot)
             self._room.set()
-        number = await self._keep(finished)
         self._tally.ended(finished.outcome, time.monotonic() - began)
-        await self._deliver(finished)
-        if number is not None:
-            self._spool.drop(number)
+        await self._delivery.deliver(finished)
         del self._active[active.lease.token]
         self._room.set()
 
@@ -237,44 +236,6 @@ class Worker:
         stops = await self._broker.heartbeat(self._record(), [Held(lease.id, lease.token, started=True)])
         if stops:
             self._on_stops(stops)
-
-    # -- telling --------------------------------------------------------------------------------------------------
-
-    async def _keep(self, finished: Finished) -> int | None:
-        """Into the spool, on disk, before anybody is told; a full disk is no reason to tell nobody."""
-        try:
-            return await self._spool.put(finished)
-        except OSError as error:
-            log.error("worker.spool_failed", reason=str(error))
-            return None
-
-    async def _deliver(self, finished: Finished) -> None:
-        """Blobs, records, outcome; until the broker has answered, or this process is stopped (the spool keeps it)."""
-        lease = finished.lease
-        for delay in _delays():
-            try:
-                for key, data in finished.blobs.items():
-                    await self._broker.put_blob(key, data)
-                with contextlib.suppress(LeaseLost):  # whether it is lost is for the settle to say
-                    await self._broker.append(lease, finished.records)
-                await self._broker.settle(lease, finished.outcome)
-            except Unavailable as error:
-                log.warning("worker.settle_failed", task_id=lease.id, reason=str(error), seconds=round(delay, 1))
-                await asyncio.sleep(delay)
-            except (LeaseLost, JobNotFound):
-                self._tally.lost += 1
-                log.warning("worker.lease_lost", task_id=lease.id)
-                return
-            else:
-                _log_end(lease, finished.outcome)
-                return
-
-    async def _replay(self) -> None:
-        """Tell what earlier workers on this machine had finished and could not tell any more."""
-        for number, finished in await self._spool.adopt():
-            log.info("worker.replayed", task_id=finished.lease.id)
-            await self._deliver(finished)
-            self._spool.drop(number)
 
     # -- stopping -------------------------------------------------------------------------------------------------
 
@@ -336,7 +297,7 @@ class Worker:
         return WorkerRecord(
             id=self.name,
             status=status or ("draining" if self._draining.is_set() else "active"),  # type: ignore[arg-type]
-            host=socket.gethostname(),
+            host=self._host,
             pid=os.getpid(),
             version=__version__,
             queues=self.queues,
@@ -352,11 +313,11 @@ class Worker:
     # -- housekeeping ---------------------------------------------------------------------------------------------
 
     async def _sweep(self) -> None:
-        await _every(SWEEP_SECONDS, self._broker.sweep)
+        await every(SWEEP_SECONDS, self._broker.sweep)
 
     async def _clean_cache(self) -> None:
         interval = self._settings.cache_cleanup_interval
-        await _every(interval, lambda: asyncio.to_thread(self._cache.clean, interval))
+        await every(interval, lambda: asyncio.to_thread(self._cache.clean, interval))
 
 
 def _rules(settings: Settings, lease: float) -> Rules:
@@ -377,53 +338,3 @@ def _rules(settings: Settings, lease: float) -> Rules:
         allow_env=settings.allow_env,
         fence=max(1.0, lease - FENCE_MARGIN) if settings.on_partition == "kill" else None,
     )
-
-
-def _log_end(lease: Lease, outcome: Outcome) -> None:
-    match outcome:
-        case Completed():
-            log.info("job.completed", task_id=lease.id, script=lease.job.reference)
-        case Failed():
-            log.info("job.failed", task_id=lease.id, script=lease.job.reference, cause=outcome.cause.value)
-        case Released():
-            log.info("job.released", task_id=lease.id, script=lease.job.reference, reason=outcome.reason)
-        case _:
-            log.info("job.cancelled", task_id=lease.id, script=lease.job.reference)
-
-
-def _delays(first: float = 0.2, most: float = 10.0) -> Iterator[float]:
-    """Seconds to wait between tries, for ever: exponential with full jitter."""
-    ceiling = first
-    while True:
-        yield random.uniform(ceiling / 2, ceiling)
-        ceiling = min(most, ceiling * 2)
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event was set within so many seconds."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    return False
-
-
-async def _every(seconds: float, step: Callable[[], Awaitable[object]]) -> None:
-    """Take a step again and again; one that the broker did not answer is left out."""
-    while True:
-        await asyncio.sleep(seconds * random.uniform(0.9, 1.1))
-        try:
-            await step()
-        except Error as error:
-            log.warning("worker.housekeeping_failed", reason=str(error))
-
-
-@contextlib.asynccontextmanager
-async def _background(*steps: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-    """Coroutines that run beside the body and end with it; their failure ends the body."""
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(step) for step in steps]
-        try:
-            yield
-        finally:
-            for task in tasks:
-                task.cancel()

@@ -1,0 +1,3 @@
+"""Nothing, and an empty result."""
+
+print("{}")

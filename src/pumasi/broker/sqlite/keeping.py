@@ -1,0 +1,77 @@
+"""What is kept beside the jobs, and for how long."""
+
+import msgspec
+from msgspec import UNSET
+
+from pumasi.broker.sqlite.database import Database
+from pumasi.core.job import Queue, QueueSettings, State, Worker
+
+#: jobs that one step forgets
+FORGOTTEN = 100
+#: bundles and stray blobs that one step forgets
+FORGOTTEN_BLOBS = 200
+
+_worker = msgspec.json.Decoder(Worker)
+
+
+def forget_jobs(db: Database, before: float) -> int:
+    """Forget some jobs that ended before, with all that hangs on them; how many."""
+    gone = db.all("ended_before", before=before, limit=FORGOTTEN)
+    db.each("forget_blobs", [{"id": id} for _, id in gone])
+    db.each("forget", [{"seq": seq} for seq, _ in gone])
+    return len(gone)
+
+
+def forget_rest(db: Database, ended_before: float, scripts_before: float, workers_before: float) -> bool:
+    """Forget silent workers, and some blobs that nobody needs; whether there may be more of these."""
+    db.run("forget_workers", before=workers_before)
+    scripts = db.all("forget_scripts", before=scripts_before, limit=FORGOTTEN_BLOBS)
+    strays = db.all("forget_strays", before=ended_before, limit=FORGOTTEN_BLOBS)
+    return FORGOTTEN_BLOBS in (len(scripts), len(strays))
+
+
+def tidy(db: Database, now: float) -> None:
+    """Drop bookkeeping that has become empty."""
+    db.run("forget_starts", now=now)
+    for name in ("forget_rates", "forget_lanes", "forget_tallies"):
+        db.run(name)
+
+
+def queues(db: Database, now: float) -> list[Queue]:
+    """As `Store.queues`."""
+    settings = {name: (bool(paused), bound) for name, paused, bound in db.all("settings")}
+    counts = {(queue, state): n for queue, state, n in db.all("tally")}
+    waiting = {queue: (later, first) for queue, later, first in db.all("waiting", now=now)}
+    found = []
+    for name in sorted({*settings, *(queue for queue, _ in counts)}):
+        paused, bound = settings.get(name, (False, None))
+        later, first = waiting.get(name, (0, now))
+        pending = counts.get((name, State.PENDING), 0)
+        found.append(
+            Queue(
+                name=name,
+                paused=paused,
+                max_pending=bound,
+                pending=pending,
+                due=pending - later,
+                running=counts.get((name, State.RUNNING), 0),
+                oldest_age=max(0.0, now - first),
+            )
+        )
+    return found
+
+
+def set_queue(db: Database, name: str, settings: QueueSettings) -> None:
+    """As `Store.set_queue`."""
+    paused, bound = db.one("settings_of", name=name) or (False, None)
+    db.run(
+        "put_settings",
+        name=name,
+        paused=paused if settings.paused is UNSET else settings.paused,
+        max_pending=bound if settings.max_pending is UNSET else settings.max_pending,
+    )
+
+
+def workers(db: Database) -> list[Worker]:
+    """As `Store.workers`."""
+    return [_worker.decode(text) for text, _ in db.all("workers")]

@@ -1,0 +1,110 @@
+"""From a request and the script it means to the record of a job. Pure: the time is given."""
+
+import hashlib
+import json
+from typing import Any
+
+from msgspec.structs import replace
+
+from pumasi.core import strict
+from pumasi.core.job import Job, KeyLimit, Limits, Retry
+from pumasi.intake.fields import refusal
+from pumasi.intake.keys import key_limit
+from pumasi.intake.parameters import wrong_parameters
+from pumasi.intake.request import JobRequest, LimitsRequest, RetryRequest
+from pumasi.scripts.base import Script
+from pumasi.scripts.manifest import Manifest
+
+#: what a repetition keeps of the job it repeats
+_ASKED = (
+    "script", "version", "digest", "parameters", "args", "queue", "priority", "timeout", "limits", "required_memory",
+    "result_mode", "retry", "on_lost", "limit", "unique", "body_hash", "labels", "external_id",
+)  # fmt: skip
+
+
+def assembled(request: JobRequest, script: Script, *, id: str, now: float) -> Job:
+    """The job, bound to the content of `script`: what the request says, else what the manifest says.
+
+    Raises:
+        BadFields: parameters against the manifest's schema, a key that cannot be filled in.
+    """
+    manifest = script.manifest
+    _check_parameters(request, manifest)
+    due = request.due(now)
+    expires = _first(request.expires, manifest.expires)
+    job = Job(
+        id=id,
+        script=script.name,
+        version=request.reference.version,
+        digest=script.digest,
+        parameters=None if request.parameters is None else strict.dumps(request.parameters),
+        args=None if request.args is None else tuple(request.args),
+        queue=_first(request.queue, manifest.queue, "default"),
+        priority=_first(request.priority, manifest.priority, 0),
+        run_at=due or 0.0,
+        expires_at=None if expires is None else (due or now) + expires,
+        timeout=_first(request.timeout, manifest.timeout),
+        limits=_limits(request.limits, manifest.limits()),
+        result_mode=_first(request.result, manifest.result),
+        retry=_retry(request.retry) or manifest.retry_rule() or Retry(),
+        on_lost=_first(request.on_lost, manifest.on_lost, "retry"),
+        unique=request.unique,
+        body_hash=body_hash(request),
+        labels={**(manifest.labels or {}), **(request.labels or {})},
+    )
+    required = _first(request.required_memory, manifest.required_memory)
+    job = job if required is None else replace(job, required_memory=required)
+    return replace(job, limit=_limit(request, manifest, job))
+
+
+def repeated(job: Job, *, id: str) -> Job:
+    """A new job that asks for the same as an ended one, content included, and is due at once."""
+    asked = {name: getattr(job, name) for name in _ASKED}
+    return Job(id=id, parent=job.id, **asked)
+
+
+def body_hash(request: JobRequest) -> str:
+    """A digest of all that was asked for, the same for the same request whatever the order of its fields."""
+    asked = {name: value for name, value in request.model_dump(mode="python").items() if value is not None}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
+
+def _check_parameters(request: JobRequest, manifest: Manifest) -> None:
+    if manifest.parameters is None:
+        return
+    problems = wrong_parameters(manifest.parameters, request.parameters or {})
+    if problems:
+        raise refusal(problems)
+
+
+def _limits(asked: LimitsRequest | None, of_script: Limits) -> Limits:
+    given = {name: value for name, value in asked.model_dump().items() if value is not None} if asked else {}
+    return replace(of_script, **given)
+
+
+def _retry(asked: RetryRequest | None) -> Retry | None:
+    if asked is None:
+        return None
+    rule = Retry(max_attempts=asked.max_attempts, delay=asked.delay, factor=asked.factor, max_delay=asked.max_delay)
+    return rule if asked.on is None else replace(rule, on=tuple(asked.on))
+
+
+def _limit(request: JobRequest, manifest: Manifest, job: Job) -> KeyLimit | None:
+    key = _first(request.key, manifest.key)
+    concurrency = _first(request.concurrency, manifest.concurrency)
+    rate = _first(request.rate, manifest.rate)
+    if key is None and concurrency is None and rate is None:
+        return None
+    values = {
+        "script": job.script,
+        "version": job.version,
+        "queue": job.queue,
+        "params": request.parameters or {},
+        "labels": job.labels,
+    }
+    return key_limit(job.script if key is None else key, concurrency, rate, values)
+
+
+def _first(*values: Any) -> Any:
+    """The first that says anything."""
+    return next((value for value in values if value is not None), None)

@@ -1,0 +1,87 @@
+"""Parameters against the JSON schema of a script's manifest, each wrong field named.
+
+jsonschema finds what is wrong; the words are ours, so that they can be read in any language. It is loaded on first use:
+most scripts have no schema. A schema reaches nothing outside itself.
+"""
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any
+
+from pumasi.core import strict
+from pumasi.errors import Invalid
+from pumasi.intake.fields import Problem, pointer, shown
+
+#: wrong fields named at once
+_MAX_PROBLEMS = 20
+
+#: what a keyword of a schema asks for: `wanted` is its argument, `value` what was found
+_WORDS = {
+    "type": "must be of type {wanted}, not {value}",
+    "enum": "must be one of {wanted}, not {value}",
+    "const": "must be {wanted}, not {value}",
+    "minimum": "must be at least {wanted}, not {value}",
+    "maximum": "must be at most {wanted}, not {value}",
+    "exclusiveMinimum": "must be above {wanted}, not {value}",
+    "exclusiveMaximum": "must be below {wanted}, not {value}",
+    "multipleOf": "must be a multiple of {wanted}, not {value}",
+    "minLength": "must have at least {wanted} characters; it is {value}",
+    "maxLength": "must have at most {wanted} characters; it is {value}",
+    "pattern": "must match {wanted}; it is {value}",
+    "minItems": "must hold at least {wanted} items; it is {value}",
+    "maxItems": "must hold at most {wanted} items; it is {value}",
+    "uniqueItems": "must not hold the same twice; it is {value}",
+    "anyOf": "has none of the forms it may have; it is {value}",
+    "oneOf": "must have exactly one of the forms it may have; it is {value}",
+}
+
+
+def wrong_parameters(schema: dict[str, Any], values: dict[str, Any]) -> list[Problem]:
+    """What is wrong with the parameters, below `/parameters`; [] when nothing is."""
+    try:
+        found = sorted(_validator(strict.dumps(schema)).iter_errors(values), key=lambda error: str(error.json_path))
+        return [problem for error in found for problem in _problems(error)][:_MAX_PROBLEMS]
+    except RecursionError:
+        raise Invalid("the parameters are nested too deeply to be held against the script's schema") from None
+
+
+def _problems(error: Any) -> Iterator[Problem]:
+    at = pointer(["parameters", *error.absolute_path])
+    match error.validator:
+        case "required":
+            missing = (name for name in error.validator_value if name not in error.instance)
+            name = next((name for name in missing if repr(name) in error.message), None)
+            yield Problem(f"{at}{pointer([name])}" if name else at, "is required", {})
+        case "additionalProperties" if error.validator_value is False:
+            known = sorted(error.schema.get("properties", {}))
+            for name in _unknown(error.instance, error.schema):
+                yield Problem(
+                    f"{at}{pointer([name])}", "is unknown; there are: {known}", {"known": ", ".join(known) or "-"}
+                )
+        case keyword:
+            text = _WORDS.get(str(keyword), "{why}")
+            details = {"wanted": _listed(error.validator_value), "value": shown(error.instance)}
+            yield Problem(at, text, details | {"why": error.message[:300]})
+
+
+def _unknown(instance: Any, schema: Any) -> list[str]:
+    from jsonschema._utils import find_additional_properties
+
+    return list(find_additional_properties(instance, schema))
+
+
+def _listed(wanted: Any) -> str:
+    return ", ".join(str(item) for item in wanted) if isinstance(wanted, list) else str(wanted)
+
+
+@lru_cache(maxsize=128)
+def _validator(text: str) -> Any:
+    import json
+
+    from jsonschema import Draft202012Validator
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    schema = json.loads(text)
+    # An empty registry of its own: the default one would fetch what a reference names.
+    return validator_for(schema, default=Draft202012Validator)(schema, registry=Registry())
