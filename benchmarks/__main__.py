@@ -4,6 +4,8 @@ import argparse
 import asyncio
 import contextlib
 import shutil
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from benchmarks.ours import Pumasi, Up
 from benchmarks.systems import Bare, System, up
 from benchmarks.theirs import Celery, Redis, Rq, environment
 
-console = Console()
+# A file has room for the whole table.
+console = Console(width=None if sys.stdout.isatty() else 150)
 
 
 def main() -> None:
@@ -28,6 +31,8 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=4, help="jobs that each system runs at one time")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results", help="folder of the results")
     options = parser.parse_args()
+    # Ended by either signal, every program that was started is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     plan = QUICK if options.quick else FULL
     with tempfile.TemporaryDirectory(prefix="pumasi-bench-") as folder:
         result = asyncio.run(_run(plan, Path(folder), options.slots, ours_only=options.only_ours))
@@ -49,7 +54,7 @@ async def _run(plan: Plan, folder: Path, slots: int, *, ours_only: bool) -> repo
         for system in systems:
             await stack.enter_async_context(up(system))
         service = await stack.enter_async_context(up(Up(folder / "up", scripts, slots)))
-        values = await measure(plan, systems, service, scripts, folder, console)
+        values = await measure(plan, systems, service, scripts, console)
     return report.Result(plan=plan.name, slots=slots, skipped=skipped, values=values)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx2
 
 from benchmarks.fixture import SCRIPTS
-from benchmarks.processes import Program
+from benchmarks.processes import Program, cpu_seconds, pss_bytes
 from benchmarks.systems import System
 from pumasi import AsyncClient
 from pumasi.broker import Broker, connect
@@ -58,7 +58,7 @@ class Pumasi(System):
         began = time.perf_counter()
         jobs = await self._submitted(script, count)
         for job in jobs:
-            self._checked(await self._broker.wait(job.id, 600))
+            await self._ended(job)
         return time.perf_counter() - began
 
     async def call(self, script: str) -> float:
@@ -69,7 +69,7 @@ class Pumasi(System):
     async def pickup(self) -> float:
         """Seconds from the submit of a job on the idle system until the worker, another process, has claimed it."""
         job = await self._client.submit("noop")
-        ended = self._checked(await self._broker.wait(job.id, 60))
+        ended = await self._ended(job)
         return (ended.claimed_at or 0.0) - ended.created_at
 
     async def submit(self, count: int, *, batch: bool) -> float | None:
@@ -82,7 +82,11 @@ class Pumasi(System):
             jobs += await self._intake.submit_many(requests)
         return jobs
 
-    def _checked(self, job: Job) -> Job:
+    async def _ended(self, job: Job) -> Job:
+        while not job.ended:
+            job = await self._broker.wait(job.id, 5.0)
+            if not job.ended and self._worker is not None:
+                self._worker.check()
         if job.state != "completed":
             raise RuntimeError(f"job {job.id} of {job.script} is {job.state.value}: {job.error}")
         return job
@@ -115,8 +119,15 @@ class Up:
             if hasattr(self, "_client"):
                 await self._client.aclose()
 
-    def pids(self) -> list[int]:
-        """The one process, and what it has started."""
+    def cpu(self) -> float:
+        """CPU seconds used so far."""
+        return cpu_seconds(self._pids())
+
+    def memory(self) -> int:
+        """Bytes (PSS)."""
+        return pss_bytes(self._pids())
+
+    def _pids(self) -> list[int]:
         return [self._program.pid] if self._program else []
 
     async def call(self, script: str) -> float:

@@ -42,8 +42,17 @@ class Program:
         while not ready():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(0.05)
-            if self.process.returncode is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{self.name} did not start:\n{self.log.read_text(errors='replace')[-3000:]}")
+            self.check()
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{self.name} does not answer:\n{self._last_words()}")
+
+    def check(self) -> None:
+        """Raises: RuntimeError, with the end of its log, when it has ended."""
+        if self.process.poll() is not None:
+            raise RuntimeError(f"{self.name} ended with {self.process.returncode}:\n{self._last_words()}")
+
+    def _last_words(self) -> str:
+        return self.log.read_text(errors="replace")[-3000:]
 
     def stop(self) -> None:
         """Politely, then not; and whatever it leaves in its session."""

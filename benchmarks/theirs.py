@@ -46,7 +46,7 @@ def environment() -> str | None:
             [str(VENV / "bin/python"), "-m", "pip", "install", "--quiet", "-r", str(OTHERS / "requirements.txt")],
         ]
     for step in steps:
-        done = subprocess.run(step, capture_output=True, text=True)
+        done = subprocess.run(step, check=False, capture_output=True, text=True)
         if done.returncode:
             return done.stderr.strip()[-500:] or f"{step[0]} ended with {done.returncode}"
     mark.write_text(wanted)

@@ -31,7 +31,8 @@ SCRIPTS = Path(__file__).resolve().parent / "scripts"
 LATENCY = 0.03
 START_SECONDS, STOP_SECONDS = 60.0, 20.0
 
-console = Console()
+# A file has room for the whole table.
+console = Console(width=None if sys.stdout.isatty() else 110)
 
 
 def main() -> int:

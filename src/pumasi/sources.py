@@ -88,11 +88,11 @@ def dotenv(path: str = DOTENV) -> tuple[Layer, list[int]]:
     return layer, unreadable
 
 
-def file(path: str | None, known: Iterable[str]) -> Layer:
+def file(path: str | None, known: Iterable[str], *, strict: bool = True) -> Layer:
     """The settings file: the one named, else `pumasi.settings.toml` of the working directory if there is one.
 
     Raises:
-        BadSetting: the named file is missing, it is no TOML, or it has a key that is no setting.
+        BadSetting: the named file is missing, it is no TOML, or (if `strict`) it has a key that is not known.
     """
     if path is None and not os.path.isfile(FILE):
         return {}
@@ -103,18 +103,20 @@ def file(path: str | None, known: Iterable[str]) -> Layer:
     except (OSError, ValueError) as error:
         raise BadSetting("{path} cannot be read: {reason}", path=path, reason=str(error)) from error
     for name in values:
-        if name not in known:
+        if strict and name not in known:
             raise unknown(f"{path}: {name}", name, known)
     return {name: Raw(value, Origin("file", path)) for name, value in values.items() if value != ""}
 
 
 def peek(name: str) -> str | None:
-    """What environment or `.env` say about one setting, without checking it; None when they say nothing."""
-    key = PREFIX + name.upper()
+    """What environment, `.env` or the file say about one setting, without checking it; None when they say nothing."""
+    key, config = PREFIX + name.upper(), "PUMASI_CONFIG"
     if os.environ.get(key, "").strip():
         return os.environ[key]
     try:
-        raw = dotenv()[0].get(key)
+        named, _unreadable = dotenv()
+        path = os.environ.get(config, "").strip() or (named[config].value if config in named else None)
+        raw = named.get(key) or file(path, {name}, strict=False).get(name)
     except BadSetting:  # told when the settings are loaded
         return None
     return str(raw.value) if raw else None

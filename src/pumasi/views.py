@@ -24,7 +24,7 @@ _PLAIN = (
     "result_size", "change",
 )  # fmt: skip
 #: fields shown with all that they are made of
-_PARTS = ("limits", "enforced", "peaks", "retry", "limit", "progress")
+_PARTS = ("peaks", "retry", "limit", "progress")
 
 
 def job_view(job: Job, result_text: str | None = None, *, splice: Callable[[str], Any] = json.loads) -> dict[str, Any]:
@@ -40,6 +40,9 @@ def job_view(job: Job, result_text: str | None = None, *, splice: Callable[[str]
         "args": None if job.args is None else list(job.args),
         "times": _times(job),
         **{name: _whole(getattr(job, name)) for name in (*_PLAIN, *_PARTS)},
+        #: what a run was held to, as soon as one has ended; until then what was asked for
+        "limits": _whole(job.limits if job.isolation is None else job.enforced),
+        "requested_limits": _whole(job.limits),
     }
 
 
@@ -48,6 +51,8 @@ def job_from_view(view: Mapping[str, Any]) -> Job:
     times = _plain(view["times"])
     fields = {name: _plain(view[name]) for name in (*_PLAIN, *_PARTS, "state", "cause", "args") if name in view}
     fields |= {name: parse_time(times[name]) for name in _TIMES if times.get(name)}
+    fields["limits"] = _plain(view["requested_limits"])
+    fields["enforced"] = _plain(view["limits"]) if fields["isolation"] else None
     fields |= {"parameters": _text(view["parameters"]), "phases": times.get("phases", {})}
     if fields["state"] == "completed":
         fields["result"] = _text(view["result"])

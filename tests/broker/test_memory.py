@@ -1,6 +1,7 @@
 """The memory broker keeps the law."""
 
 import pytest
+
 from pumasi.broker.bell import Bell
 from pumasi.broker.memory import MemoryStore
 from pumasi.broker.verbs import StoreBroker

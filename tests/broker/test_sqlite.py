@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from pumasi.broker.bell import SocketBell
 from pumasi.broker.sqlite import SqliteStore
 from pumasi.broker.verbs import StoreBroker

@@ -1,20 +1,25 @@
 """The example scripts: ordinary programs, and scripts Pumasi can run as they are."""
 
+import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
-from examples.shop import CATEGORIES, Shop, products
 
+from examples.shop import CATEGORIES, Shop, products
 from pumasi.scripts.base import Reference
 from pumasi.scripts.how import how_to_run
 from pumasi.scripts.local import LocalRepository
 from pumasi.scripts.schema import check_parameters
+from tests.harness import System
 
 FOLDER = Path(__file__).parents[2] / "examples" / "scripts"
 
@@ -33,6 +38,13 @@ def run(
         [sys.executable, *isolated, str(FOLDER / path), *args], capture_output=True, text=True, cwd=cwd, timeout=60,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
     )  # fmt: skip
+
+
+def visit(url: str) -> None:
+    try:
+        urlopen(url, timeout=30).close()
+    except HTTPError as error:
+        error.close()
 
 
 def parameters(**values: Any) -> list[str]:
@@ -96,3 +108,20 @@ async def test_their_schemas() -> None:
         ".pumasi/entry_point", "figures.py", "main.py", "pumasi.toml", "shop_reader.py", "template.html",
     ]  # fmt: skip
     assert report.version == "1.0"
+
+
+async def test_as_jobs(shop: Shop, working: System) -> None:
+    shutil.copytree(FOLDER, working.scripts, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for category in CATEGORIES:  # the shop stumbles now, not later
+        await asyncio.to_thread(visit, f"{shop.url}/category/{category}?page=2")
+    listing = await working.run("listing", {"base_url": shop.url, "category": "tea", "page": 2})
+    assert len(json.loads(listing.result or "")) == 20
+    links = await working.run("link_check", args=[shop.url, "--max-broken", "1"])
+    assert (links.state, links.result) == ("completed", None)
+    assert "8 links, 1 broken" in await working.log(links)
+    report = await working.run("price_report", {"base_url": shop.url})
+    assert (report.state, report.artifacts) == ("completed", ("report.html",))
+    page = await working.broker.get_blob(f"artifact/{report.id}/{report.attempt}/report.html")
+    assert b"<h1>Prices</h1>" in (page or b"")
+    broken = await working.run("listing", {"base_url": shop.url})
+    assert (broken.state, broken.cause) == ("failed", "invalid")

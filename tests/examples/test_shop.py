@@ -7,6 +7,7 @@ from urllib.parse import urljoin
 from urllib.request import urlopen
 
 import pytest
+
 from examples.shop import CATEGORIES, Shop, products
 
 

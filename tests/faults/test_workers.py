@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+
+from pumasi.core.job import Cause, Job, Query, State
 from tests.harness import System
 from tests.locks import locked
 from tests.processes import Processes, alive, processes
-
-from pumasi.core.job import Cause, Job, Query, State
 
 
 class Site:
@@ -56,7 +56,12 @@ def noting(site: Site, body: str) -> str:
 
 
 async def test_a_job_of_a_killed_worker_runs_again_and_its_first_process_is_dead(site: Site) -> None:
-    body = "def main():\n    note('pids', os.getpid())\n    time.sleep(60 * (os.environ['PUMASI_ATTEMPT'] == '1'))\n    return 1"
+    body = """
+def main():
+    note("pids", os.getpid())
+    time.sleep(60 * (os.environ["PUMASI_ATTEMPT"] == "1"))
+    return 1
+"""
     site.system.script("long.py", noting(site, body))
     first = site.workers.worker()
     job = await site.system.submit("long")
@@ -103,7 +108,12 @@ def main():
 
 
 async def test_the_late_ending_of_a_frozen_worker_is_refused(site: Site) -> None:
-    body = "def main():\n    note('pids', os.environ['PUMASI_ATTEMPT'])\n    time.sleep(1)\n    return os.environ['PUMASI_ATTEMPT']"
+    body = """
+def main():
+    note("pids", os.environ["PUMASI_ATTEMPT"])
+    time.sleep(1)
+    return os.environ["PUMASI_ATTEMPT"]
+"""
     site.system.script("slow.py", noting(site, body))
     frozen = site.workers.worker()
     job = await site.system.submit("slow")

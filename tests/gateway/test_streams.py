@@ -109,6 +109,16 @@ async def test_streams_end_when_the_gateway_stops(tmp_path: Path, scripts: Path,
             await stopping
 
 
+async def test_a_silent_stream_says_that_it_lives(live: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pumasi.gateway.waiting.KEEP_ALIVE", 0.01)
+    id = await _submit(live)
+    async with live.stream("GET", f"/v1/jobs/{id}/logs?follow=1") as answer:
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        chunks = answer.aiter_bytes()
+        assert await anext(chunks) == b": alive\n\n"
+        await chunks.aclose()
+
+
 async def test_a_caller_that_hangs_up_is_no_longer_waited_for(
     live: httpx2.AsyncClient, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,7 +87,7 @@ def test_nothing_said() -> None:
 
 def test_in_the_script_itself() -> None:
     source = (
-        '# /// script\n# dependencies = ["bs4"]\n# requires-python = ">=3.11"\n# [tool.pumasi]\n# retry = 4\n# ///\n'
+        '# /// script\n# dependencies = ["bs4"]\n# requires-python = ">=3.11"\n# [tool.pumasi]\n# retry = 3\n# ///\n'
     )
     manifest = read_manifest({"x.py": source.encode()}, "x")
     assert manifest.dependencies == ("bs4",)

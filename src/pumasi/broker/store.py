@@ -88,8 +88,8 @@ class Store(ABC):
     @abstractmethod
     async def take(self, claim: Claim) -> Taken:
         """Apply `lifecycle.claimed` to what `Broker.claim` says, pending jobs only; note starts under a rate limit.
-        The same claim id: those still held. No slots: nothing new. `lapsed`: a running job of these queues (those not paused) that fits into
-        the memory has outlived its lease; then nothing is taken."""
+        The same claim id: those still held. No slots: nothing new. `lapsed`: a running job of these queues (those not
+        paused) that fits into the memory has outlived its lease; then nothing is taken."""
 
     @abstractmethod
     async def lapsed(self, queues: Sequence[str] | None, limit: int, memory: int | None = None) -> list[Job]:

@@ -9,7 +9,6 @@ from msgspec.structs import replace
 from pumasi.broker import connect
 from pumasi.cli import request
 from pumasi.cli.follow import LogView
-from pumasi.cli.output import say
 from pumasi.cli.service import signals
 from pumasi.config import Settings
 from pumasi.core.ids import new_id
@@ -26,11 +25,15 @@ class Alone:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.interrupted = 0
-        #: lines of log shown
-        self.lines = 0
+        self._view = LogView()
         self._url = f"memory://{new_id()}"
         self._broker = connect(self._url)
         self._id = ""
+
+    @property
+    def lines(self) -> int:
+        """Lines of log that were shown."""
+        return self._view.lines
 
     async def execute(self, file: Path, options: dict[str, Any]) -> Job:
         """The job, ended, its result inline. Raises: Invalid, and what a worker raises."""
@@ -52,10 +55,9 @@ class Alone:
             return await self._whole(await self._broker.get(self._id))
 
     async def _show_log(self) -> None:
-        with LogView() as view:
+        with self._view as view:
             async for record in self._broker.follow(self._id):
                 await asyncio.to_thread(view.show, record)
-            self.lines = view.lines
 
     async def _whole(self, job: Job) -> Job:
         if job.result_blob is None:
@@ -69,5 +71,5 @@ class Alone:
             self._worker.stop()
             return
         self.interrupted = number
-        say(_("cancelling; once more to kill it at once"))
+        self._view.note(_("cancelling; once more to kill it at once"))
         self._cancelling = asyncio.ensure_future(self._broker.cancel(self._id))

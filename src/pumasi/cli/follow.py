@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import threading
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self, TextIO
@@ -24,6 +25,7 @@ class LogView:
         self._progress = ""
         self._shown = False
         self._fresh = True
+        self._lock = threading.Lock()
         self.lines = 0
 
     def __enter__(self) -> Self:
@@ -33,7 +35,7 @@ class LogView:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._hide()
-        if not self._fresh:
+        if not self._fresh and self._terminal:
             self._file.write("\n")
         self._file.flush()
 
@@ -44,14 +46,23 @@ class LogView:
             text = ""
         else:
             text = printable(record.data)
-        self._hide()
-        self._file.write(text)
-        self.lines += text.count("\n")
-        self._fresh = text.endswith("\n") if text else self._fresh
-        if self._progress and self._fresh:
-            self._file.write(self._progress)
-            self._shown = True
-        self._file.flush()
+        with self._lock:
+            self._hide()
+            self._file.write(text)
+            self.lines += text.count("\n")
+            self._fresh = text.endswith("\n") if text else self._fresh
+            if self._progress and self._fresh:
+                self._file.write(self._progress)
+                self._shown = True
+            self._file.flush()
+
+    def note(self, text: str) -> None:
+        """A line of our own, in place of the progress line."""
+        with self._lock:
+            self._hide()
+            self._file.write(f"{text}\n" if self._fresh else f"\n{text}\n")
+            self._file.flush()
+            self._fresh = True
 
     def _hide(self) -> None:
         if self._shown:

@@ -42,7 +42,7 @@ def command(
         typer.Option("--since", metavar="TIME", help=_("Submitted since then: 2h, or 2030-01-31T08:00:00Z.")),
     ] = None,
     limit: Annotated[
-        str | None, typer.Option("--limit", "-n", metavar="N", help=_("At most so many [default: 50]."))
+        str | None, typer.Option("--limit", "-n", metavar="N", help=_("At most so many; 50 when left out."))
     ] = None,
     cursor: Annotated[
         str | None, typer.Option("--cursor", metavar="CURSOR", help=_("Go on where an earlier list ended."))

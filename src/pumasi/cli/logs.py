@@ -34,6 +34,6 @@ async def _logs(id: str, *, follow: bool, as_json: bool, url: str | None) -> int
                 if as_json:
                     write(json.dumps(record_view(record), ensure_ascii=False))
                     sys.stdout.flush()
-                else:
+                elif follow or record.stream != "progress":
                     await asyncio.to_thread(view.show, record)
     return OK

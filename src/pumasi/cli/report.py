@@ -32,7 +32,7 @@ def tell_ending(job: Job, *, lines: int = 0) -> None:
 
 def headline(job: Job) -> str:
     """One line: the state, and of what."""
-    if job.cause is None:
+    if job.cause is None or job.state is State.CANCELLED:
         return job.state.value
     meaning = cause_text(job.cause)
     return f"{job.state.value}: {job.cause.value} ({meaning})" if meaning else f"{job.state.value}: {job.cause.value}"
@@ -52,7 +52,7 @@ def facts(job: Job, *, log: bool = True, brief: bool = False) -> Iterator[tuple[
     for warning in job.warnings:
         yield _("warning"), warning
     said, tail = last_lines(job.error or ""), last_lines(job.log_tail)
-    if said:
+    if said and said != job.state.value:
         yield _("error"), said.splitlines()[-1] if brief and said in job.log_tail else said
     if log and tail and tail not in said:
         yield _("log"), tail

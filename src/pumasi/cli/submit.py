@@ -7,6 +7,7 @@ import typer
 
 from pumasi.cli import FAILED, OK, request
 from pumasi.cli.options import (
+    LIMITS,
     Cpu,
     Disk,
     Json,
@@ -22,6 +23,8 @@ from pumasi.cli.options import (
 from pumasi.cli.output import print_json, write
 from pumasi.locale import gettext as _
 
+_WHEN = _("When and where")
+_RULES = _("Rules")
 DETAILS = _(
     "The id of the job is printed on standard output. With --wait, its log is shown on standard error as it comes, and "
     "its result is printed instead of the id. Exit code: 0 submitted or completed, 1 failed, 2 wrong usage."
@@ -40,43 +43,84 @@ def command(
         str | None,
         typer.Option("--wait-timeout", metavar="TIME", help=_("How long to wait; the job goes on after it.")),
     ] = None,
-    queue: Annotated[str | None, typer.Option("--queue", "-q", metavar="NAME", help=_("The queue it goes to."))] = None,
-    priority: Annotated[str | None, typer.Option("--priority", metavar="0-9", help=_("9 is most urgent."))] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option("--queue", "-q", metavar="NAME", help=_("The queue it goes to."), rich_help_panel=_WHEN),
+    ] = None,
+    priority: Annotated[
+        str | None, typer.Option("--priority", metavar="0-9", help=_("9 is most urgent."), rich_help_panel=_WHEN)
+    ] = None,
     delay: Annotated[
-        str | None, typer.Option("--delay", metavar="TIME", help=_("Not before this long from now, such as 10m."))
+        str | None,
+        typer.Option(
+            "--delay", metavar="TIME", help=_("Not before this long from now, such as 10m."), rich_help_panel=_WHEN
+        ),
     ] = None,
     at: Annotated[
         str | None,
-        typer.Option("--at", metavar="WHEN", help=_("Not before this time, such as 2030-01-31T08:00:00+09:00.")),
+        typer.Option(
+            "--at",
+            metavar="WHEN",
+            help=_("Not before this time, such as 2030-01-31T08:00:00+09:00."),
+            rich_help_panel=_WHEN,
+        ),
     ] = None,
     expires: Annotated[
-        str | None, typer.Option("--expires", metavar="TIME", help=_("Not started later than this after it was due."))
+        str | None,
+        typer.Option(
+            "--expires", metavar="TIME", help=_("Not started later than this after it was due."), rich_help_panel=_WHEN
+        ),
     ] = None,
     unique: Annotated[
-        str | None, typer.Option("--unique", metavar="KEY", help=_("No other job with this key until it has ended."))
+        str | None,
+        typer.Option(
+            "--unique", metavar="KEY", help=_("No other job with this key until it has ended."), rich_help_panel=_RULES
+        ),
     ] = None,
     label: Annotated[
         list[str] | None, typer.Option("--label", "-l", metavar="KEY=VALUE", help=_("A label to find it by."))
     ] = None,
     retry: Annotated[
-        str | None, typer.Option("--retry", metavar="N", help=_("Try again up to so many times when it fails."))
+        str | None,
+        typer.Option(
+            "--retry", metavar="N", help=_("Try again up to so many times when it fails."), rich_help_panel=_RULES
+        ),
     ] = None,
     key: Annotated[
-        str | None, typer.Option("--key", metavar="KEY", help=_("Jobs with this key share --concurrency and --rate."))
+        str | None,
+        typer.Option(
+            "--key", metavar="KEY", help=_("Jobs with this key share --concurrency and --rate."), rich_help_panel=_RULES
+        ),
     ] = None,
     concurrency: Annotated[
-        str | None, typer.Option("--concurrency", metavar="N", help=_("Most jobs of the key that run at one time."))
+        str | None,
+        typer.Option(
+            "--concurrency", metavar="N", help=_("Most jobs of the key that run at one time."), rich_help_panel=_RULES
+        ),
     ] = None,
     rate: Annotated[
-        str | None, typer.Option("--rate", metavar="RATE", help=_("Most jobs of the key that start, such as 10/min."))
+        str | None,
+        typer.Option(
+            "--rate", metavar="RATE", help=_("Most jobs of the key that start, such as 10/min."), rich_help_panel=_RULES
+        ),
     ] = None,
     on_lost: Annotated[
         str | None,
-        typer.Option("--on-lost", metavar="retry|fail", help=_("What happens when its worker dies under it.")),
+        typer.Option(
+            "--on-lost",
+            metavar="retry|fail",
+            help=_("What happens when its worker dies under it."),
+            rich_help_panel=_RULES,
+        ),
     ] = None,
     required_memory: Annotated[
         str | None,
-        typer.Option("--required-memory", metavar="SIZE", help=_("Memory a worker must have free to take it.")),
+        typer.Option(
+            "--required-memory",
+            metavar="SIZE",
+            help=_("Memory a worker must have free to take it."),
+            rich_help_panel=LIMITS,
+        ),
     ] = None,
     timeout: Timeout = None,
     memory: Memory = None,

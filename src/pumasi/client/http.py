@@ -215,8 +215,8 @@ def _error(status: int, content: bytes) -> Error:
         body = None
     if isinstance(body, dict) and "error" in body:
         return Error.from_wire(body)
-    kind = Unavailable if status >= 500 else Error
-    return kind("the answer was {status}, and not from a gateway of Pumasi", status=status)
+    text = "the answer was {status}, and not from a gateway of Pumasi"
+    return Unavailable(text, status=status) if status >= 500 else Error(text, status=status)
 
 
 def _body(request: JobRequest) -> dict[str, Any]:

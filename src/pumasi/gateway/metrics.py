@@ -67,6 +67,8 @@ class Metrics:
                         self.see(event.job)
             except Unavailable as error:
                 log.debug("gateway.metrics_interrupted", error=str(error))
+            except Exception as error:  # whatever it is, the gateway does its work without these two histograms
+                log.error("gateway.failed", path="/metrics", exc_info=error)
             await asyncio.sleep(_AGAIN)
 
     def see(self, job: Job) -> None:

@@ -137,8 +137,10 @@ class JobView(BaseModel):
     fetch_faults: int
     sandbox_faults: int
     peaks: LimitsView
-    limits: LimitsView = Field(description="asked for")
-    enforced: LimitsView = Field(description="in force, with the worker's defaults")
+    limits: LimitsView = Field(
+        description="in force once a run has ended, with the worker's defaults; until then asked for"
+    )
+    requested_limits: LimitsView = Field(description="what the job, or its script, asked for")
     isolation: str | None
     timeout: float | None
     required_memory: int

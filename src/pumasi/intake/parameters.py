@@ -4,6 +4,8 @@ jsonschema finds what is wrong; the words are ours, so that they can be read in 
 most scripts have no schema. A schema reaches nothing outside itself.
 """
 
+import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
@@ -64,10 +66,11 @@ def _problems(error: Any) -> Iterator[Problem]:
             yield Problem(at, text, details | {"why": error.message[:300]})
 
 
-def _unknown(instance: Any, schema: Any) -> list[str]:
-    from jsonschema._utils import find_additional_properties
-
-    return list(find_additional_properties(instance, schema))
+def _unknown(values: dict[str, Any], schema: dict[str, Any]) -> list[str]:
+    """What `additionalProperties: false` does not let in."""
+    patterns = schema.get("patternProperties", {})
+    known = schema.get("properties", {})
+    return [name for name in values if name not in known and not any(re.search(rule, name) for rule in patterns)]
 
 
 def _listed(wanted: Any) -> str:
@@ -76,8 +79,6 @@ def _listed(wanted: Any) -> str:
 
 @lru_cache(maxsize=128)
 def _validator(text: str) -> Any:
-    import json
-
     from jsonschema import Draft202012Validator
     from jsonschema.validators import validator_for
     from referencing import Registry

@@ -22,7 +22,7 @@ _QUEUE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:-]{0,127}")
 
 def _above_zero(value: float) -> float:
     if value <= 0:
-        raise problem("must be above 0, not {value}", value=shown(value))
+        raise problem("must be above 0, not {value}", value=f"{value:g}")
     return value
 
 

@@ -71,7 +71,7 @@ def report_result(module: ModuleType, parameters: dict[str, Any]) -> None:
     wrong = misfit(main, parameters)
     if wrong:
         report({"mismatch": wrong})
-        print(wrong, file=sys.stderr)
+        sys.stderr.write(wrong + "\n")
         sys.exit(1)
     value = main(**parameters)
     if hasattr(value, "__await__"):
@@ -87,7 +87,8 @@ def report_result(module: ModuleType, parameters: dict[str, Any]) -> None:
 
 
 def misfit(main: Any, parameters: dict[str, Any]) -> str:
-    """Why `main` cannot be called with these parameters; empty when it can. (`inspect` would cost a third of a start.)"""
+    """Why `main` cannot be called with these parameters; empty when it can. (`inspect` would cost a third of a
+    start.)"""
     code = getattr(main, "__code__", None)
     if code is None or code.co_posonlyargcount or hasattr(main, "__wrapped__"):
         return ""
@@ -100,7 +101,8 @@ def misfit(main: Any, parameters: dict[str, Any]) -> str:
     if missing:
         return "main needs the parameter " + ", ".join(missing)
     if unknown and not takes_any:
-        return f"main takes no parameter {', '.join(unknown)}; it takes: {', '.join((*positional, *keywords)) or 'none'}"
+        takes = ", ".join((*positional, *keywords)) or "none"
+        return f"main takes no parameter {', '.join(unknown)}; it takes: {takes}"
     return ""
 
 

@@ -218,7 +218,7 @@ def _block(files: dict[str, bytes], entry: str) -> dict[str, Any]:
 
 def _manifest(values: dict[str, Any], name: str) -> Manifest:
     if isinstance(values.get("retry"), int) and not isinstance(values["retry"], bool):
-        values = {**values, "retry": {"max_attempts": values["retry"]}}
+        values = {**values, "retry": {"max_attempts": values["retry"] + 1}}  # so many more tries, as in a request
     try:
         return Manifest.model_validate(values)
     except ValidationError as error:

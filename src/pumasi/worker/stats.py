@@ -50,7 +50,7 @@ class Tally:
             "consecutive_errors": self.errors_in_a_row,
             "slots_used": used,
             "slots_total": total,
-            "leases_lost": self.lost,
+            "lease_losses": self.lost,
         }
 
     def _read(self) -> None:

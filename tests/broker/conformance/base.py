@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, ClassVar
 
 import pytest
+
 from pumasi.broker.base import Broker
 from pumasi.core.ids import new_id
 from pumasi.core.job import Job, Lease

@@ -4,6 +4,7 @@ import asyncio
 import os
 
 import pytest
+
 from pumasi.broker.base import Broker
 from pumasi.core.outcome import Completed
 from tests.broker.conformance.base import MIB, Case, Clock, Connect, ended, leased, needs, submitted

@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+
 from pumasi.broker.base import Broker
 from pumasi.core.job import QueueSettings, State
 from pumasi.core.outcome import Completed, Released

@@ -1,6 +1,7 @@
 """Finding jobs: by what they are, newest first, page by page."""
 
 import pytest
+
 from pumasi.broker.base import Broker
 from pumasi.core.job import Cause, Page, Query, State
 from pumasi.core.outcome import Completed, Failed

@@ -1,6 +1,7 @@
 """Heartbeats: who is alive, which leases go on, which runs are to stop."""
 
 import pytest
+
 from pumasi.broker.base import Broker
 from pumasi.core.job import Held, Stop, Worker
 from pumasi.core.outcome import Completed

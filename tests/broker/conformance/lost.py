@@ -1,6 +1,7 @@
 """Runs whose worker died or fell silent."""
 
 import pytest
+
 from pumasi.broker.base import Broker
 from pumasi.core.job import Cause, Held, Lease, State, Worker
 from pumasi.core.outcome import Completed

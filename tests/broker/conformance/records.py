@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from pumasi.broker.base import Broker
 from pumasi.core.job import Lease, Progress, Record
 from pumasi.core.logbook import HEAD_BYTES, SLACK_BYTES, TAIL_BYTES

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
+
 from pumasi.broker.base import Broker
 from pumasi.core.job import Cause, Held, Job, Lease, Record, Retry, State, Worker
 from pumasi.core.job import Limits as RunLimits

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from msgspec.structs import replace
+
 from pumasi.broker.base import Broker
 from pumasi.core.bounds import MAX_RECORD
 from pumasi.core.job import MAX_PARAMETERS, Cause, Job, KeyLimit, Query, QueueSettings, Retry, State

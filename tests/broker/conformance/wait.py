@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+
 from pumasi.broker.base import Broker
 from pumasi.core.job import State
 from pumasi.core.outcome import Completed, Released

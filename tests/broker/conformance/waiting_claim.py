@@ -7,10 +7,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+
 from pumasi.broker.base import Broker
-from pumasi.core.job import KeyLimit, Lease, Query, QueueSettings, State
+from pumasi.core.job import Cause, KeyLimit, Lease, Query, QueueSettings, Retry, State
 from pumasi.core.outcome import Completed, Failed, Released
-from pumasi.core.job import Cause, Retry
 from tests.broker.conformance.base import START, Case, Clock, Connect, claims, leased, needs, submitted
 
 #: seconds within which a woken claim has long answered, and one that was not woken has not

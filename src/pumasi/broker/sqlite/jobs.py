@@ -7,10 +7,15 @@ import msgspec
 from msgspec.structs import replace
 
 from pumasi.broker.sqlite import lanes
-from pumasi.broker.sqlite.database import Database, Row
+from pumasi.broker.sqlite.database import QUERIES, Database, Row
 from pumasi.broker.store import Inserted
 from pumasi.core import lifecycle
 from pumasi.core.job import Job, Progress, State
+
+#: how records are read; what to read them by is put behind
+RECORD = QUERIES["record"]
+_OF_ROW = RECORD + "\nWHERE job.seq = :seq"
+_OF_IDS = RECORD + "\nWHERE job.id IN (SELECT value FROM json_each(:ids))"  # noqa: S608
 
 encode = msgspec.json.Encoder().encode
 _job = msgspec.json.Decoder(Job)
@@ -41,16 +46,18 @@ def record(row: Row) -> Job:
 
 def fetch(db: Database, seq: int) -> Job:
     """The record of a row there is."""
-    row = db.one("record", seq=seq)
-    if row is None:
-        raise LookupError(seq)
+    (row,) = db.connection.execute(_OF_ROW, {"seq": seq})
     return record(row)
 
 
 def load(db: Database, ids: Sequence[str]) -> list[Job | None]:
     """The records, None where there is none."""
-    found = {job.id: job for job in map(record, db.all("load", ids=json(ids)))}
+    found = {job.id: job for job in map(record, _load(db, ids))}
     return [found.get(id) for id in ids]
+
+
+def _load(db: Database, ids: Sequence[str]) -> list[Row]:
+    return db.connection.execute(_OF_IDS, {"ids": json(ids)}).fetchall()
 
 
 def json(values: Iterable[Any]) -> str:

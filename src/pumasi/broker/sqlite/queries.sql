@@ -2,17 +2,10 @@
 
 -- == jobs ==
 
--- load: the records of these ids
+-- record: records of jobs; the condition is put behind
 SELECT body.record, job.state, job.attempt, job.worker, job.claim_id, job.token, job.lease_until, job.claimed_at,
        job.started_at, job.cancel_requested, job.progress, job.created_at, job.run_at, job.revision, job.change
 FROM job JOIN body ON body.job = job.seq
-WHERE job.id IN (SELECT value FROM json_each(:ids))
-
--- record: the record of one row
-SELECT body.record, job.state, job.attempt, job.worker, job.claim_id, job.token, job.lease_until, job.claimed_at,
-       job.started_at, job.cancel_requested, job.progress, job.created_at, job.run_at, job.revision, job.change
-FROM job JOIN body ON body.job = job.seq
-WHERE job.seq = :seq
 
 -- by_idempotency: who holds this idempotency key
 SELECT seq FROM job INDEXED BY job_idempotency WHERE idempotency_key IS NOT NULL AND idempotency_key = :key
