@@ -68,4 +68,8 @@ def _missing() -> str | None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        console.print("interrupted; everything is stopped")
+        sys.exit(130)

@@ -29,7 +29,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     idle_seconds: float
 
 
-FULL = Plan(name="full", rounds=3, noops=300, scrapes=60, calls=150, submits=1000, idle_seconds=10.0)
+FULL = Plan(name="full", rounds=3, noops=200, scrapes=30, calls=100, submits=1000, idle_seconds=10.0)
 QUICK = Plan(name="quick", rounds=1, noops=24, scrapes=6, calls=10, submits=100, idle_seconds=1.0)
 
 

@@ -55,6 +55,14 @@ def test_a_message_is_in_the_language_chosen() -> None:
     assert read()[0]["message"] == "게이트웨이 http://h이(가) 멈췄습니다"
 
 
+def test_a_message_may_name_the_task() -> None:
+    _file, read = lines()
+    set_language("en")
+    with log.bound(task_id="0193"):
+        log.get_logger("m").info("job.completed", script="catalogue")
+    assert (read()[0]["message"], read()[0]["task_id"]) == ("job 0193 (catalogue) completed", "0193")
+
+
 def test_an_event_below_the_level_is_not_written() -> None:
     file, _read = lines("warning")
     log.get_logger("m").info("worker.draining", runs=1, seconds=2)

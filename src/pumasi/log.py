@@ -152,11 +152,12 @@ def _complete(_: Any, method: str, event: EventDict) -> EventDict:
         function, line = record.funcName, record.lineno
     id = str(event.pop("event", ""))
     details = {name: masked(name, _plain(value)) for name, value in event.items()}
+    message = mask(render(id, details))
     task = details.pop("task_id", None) or details.get("job_id") or details.get("job")
     fields = {
         "timestamp": datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         "level": method,
-        "message": mask(render(id, details)),
+        "message": message,
         "event": id,
         "worker_id": details.pop("worker_id", None),
         "task_id": task,

@@ -5,7 +5,7 @@ from typing import Any
 
 HIDDEN = "***"
 _SECRET_NAME = re.compile(r"token|passw|secret|authorization|api_?key|credential|cookie", re.IGNORECASE)
-#: the password in `scheme://user:password@host`, up to the last @ there is, for one that was not escaped; a port is none
+#: the password in `scheme://user:password@host`, up to the last @ for one that was not escaped; a port is none
 _LOGIN = re.compile(r"(?<=://)([^/?#\s:@]*):(?!\d+(?:/|$))([^\s,;'\"<>]*)@")
 #: `?token=…`, `password=…`, `Bearer …`
 _NAMED = re.compile(r"(?i)\b((?:[\w-]*(?:token|passw\w*|secret|api_?key))=|bearer\s+)([^\s&;,'\"]+)")

@@ -6,10 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pumasi.broker import connect
 from tests.gateway.fakes import worker
 from tests.gateway.served import served, settings_of
-
-from pumasi.broker import connect
 
 
 class Background:

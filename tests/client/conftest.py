@@ -2,11 +2,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from tests.gateway.conftest import TOKEN
-from tests.gateway.served import served, settings_of
 
 from pumasi.broker import Broker, connect
 from pumasi.client import AsyncClient
+from tests.gateway.conftest import TOKEN
+from tests.gateway.served import served, settings_of
 
 
 @pytest.fixture

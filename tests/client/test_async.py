@@ -4,9 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.gateway.conftest import TOKEN
-from tests.gateway.fakes import echo, worker
-from tests.gateway.served import served, settings_of
 
 from pumasi.broker import Broker
 from pumasi.client import AsyncClient
@@ -25,6 +22,9 @@ from pumasi.errors import (
     Unavailable,
     WaitTimeout,
 )
+from tests.gateway.conftest import TOKEN
+from tests.gateway.fakes import echo, worker
+from tests.gateway.served import served, settings_of
 
 
 async def test_run_gives_back_the_result(client: AsyncClient, broker: Broker) -> None:
@@ -201,7 +201,7 @@ async def test_map_waits_for_a_full_queue(client: AsyncClient, broker: Broker, m
 
 async def test_everything_else(client: AsyncClient, broker: Broker) -> None:
     job = await client.submit("catalogue")
-    await broker.put_blob(f"artifact/{job.id}/a b/c.txt", b"hello")
+    await broker.put_blob(job.artifact_key("a b/c.txt"), b"hello")
     assert await client.artifacts(job.id) == {"a b/c.txt": 5}
     assert await client.artifact(job.id, "a b/c.txt") == b"hello"
     with pytest.raises(ArtifactNotFound):

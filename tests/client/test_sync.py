@@ -7,12 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.client.background import Background
-from tests.gateway.conftest import TOKEN
 
 from pumasi import AsyncClient, Client
 from pumasi.core.job import State
 from pumasi.errors import JobFailed, JobNotFound, WaitTimeout
+from tests.client.background import Background
+from tests.gateway.conftest import TOKEN
 
 
 @pytest.fixture

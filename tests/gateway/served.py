@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-from tests.gateway.conftest import TOKEN
 
 from pumasi.broker import Broker
 from pumasi.config import Settings
 from pumasi.gateway.serve import serve
+from tests.gateway.conftest import TOKEN
 
 
 def settings_of(folder: Path, **changes: Any) -> Settings:

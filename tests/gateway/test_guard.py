@@ -1,12 +1,12 @@
 import httpx2
 import pytest
-from tests.gateway.conftest import TOKEN
 
 from pumasi.broker import Broker
 from pumasi.errors import BadSetting
 from pumasi.gateway.app import Gateway, create_app
 from pumasi.scripts.base import Repository
 from pumasi.scripts.local import LocalRepository
+from tests.gateway.conftest import TOKEN
 
 EVERYTHING = (
     "/v1/jobs", "/v1/jobs/x", "/v1/jobs/x/logs", "/v1/events", "/v1/jobs/x/artifacts", "/v1/scripts", "/v1/workers",

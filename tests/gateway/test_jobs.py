@@ -2,13 +2,13 @@ import asyncio
 
 import httpx2
 import pytest
-from tests.gateway.fakes import worker
 
 from pumasi.broker import Broker
 from pumasi.core.job import Job, QueueSettings, State
 from pumasi.core.outcome import Completed, Outcome
 from pumasi.gateway.app import Gateway
 from pumasi.gateway.schemas import JobView, PageView
+from tests.gateway.fakes import worker
 
 
 async def test_submit_answers_201_and_where_the_job_is(api: httpx2.AsyncClient) -> None:
@@ -197,7 +197,7 @@ async def test_cancel_and_retry(api: httpx2.AsyncClient, broker: Broker) -> None
 
 async def test_artifacts(api: httpx2.AsyncClient, broker: Broker) -> None:
     id = (await api.post("/v1/jobs", json={"script": "catalogue"})).json()["id"]
-    await broker.put_blob(f"artifact/{id}/shots/page é.html", b"<script>alert(1)</script>")
+    await broker.put_blob(f"artifact/{id}/0/shots/page é.html", b"<script>alert(1)</script>")
     listed = (await api.get(f"/v1/jobs/{id}/artifacts")).json()
     assert listed == [{"name": "shots/page é.html", "size": 25}]
     one = await api.get(f"/v1/jobs/{id}/artifacts/shots/page é.html")

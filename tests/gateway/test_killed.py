@@ -7,13 +7,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.gateway.fakes import worker
-from tests.processes import Processes, processes
 
 from pumasi.broker import connect
 from pumasi.client import AsyncClient
 from pumasi.core.job import Record
 from pumasi.core.outcome import Completed
+from tests.gateway.fakes import worker
+from tests.processes import Processes, processes
 
 
 def _free_port() -> int:

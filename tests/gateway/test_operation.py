@@ -2,13 +2,13 @@ import asyncio
 
 import httpx2
 import pytest
-from tests.gateway.fakes import echo, worker
 
 from pumasi.broker import Broker
 from pumasi.core.job import Job, Worker
 from pumasi.errors import Unavailable
 from pumasi.gateway.app import Gateway
 from pumasi.gateway.metrics import together
+from tests.gateway.fakes import echo, worker
 
 
 async def test_healthy_and_ready(api: httpx2.AsyncClient) -> None:

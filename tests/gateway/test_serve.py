@@ -9,14 +9,14 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from tests.gateway.conftest import TOKEN
-from tests.gateway.served import caller, served, settings_of
 
 from pumasi.broker import Broker, connect
 from pumasi.core.job import Job, State
 from pumasi.errors import BadSetting, Invalid, Unavailable
 from pumasi.gateway import serve as module
 from pumasi.gateway.tokenfile import token_file
+from tests.gateway.conftest import TOKEN
+from tests.gateway.served import caller, served, settings_of
 
 
 async def test_the_file_tells_the_truth_and_goes_with_the_gateway(

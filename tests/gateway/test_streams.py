@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx2
 import pytest
-from tests.gateway.fakes import worker
-from tests.gateway.served import caller, served, settings_of
 
 from pumasi.broker import Broker
 from pumasi.core.job import Record
 from pumasi.core.outcome import Completed
+from tests.gateway.fakes import worker
+from tests.gateway.served import caller, served, settings_of
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from pumasi.core.job import (
     Worker,
 )
 from pumasi.core.outcome import Outcome
+from pumasi.errors import ArtifactNotFound
 
 #: seconds: how often a worker extends its leases, and how long one lasts without
 HEARTBEAT = 10.0
@@ -104,6 +105,18 @@ class Broker(ABC):
             return job.result
         data = await self.get_blob(job.result_blob)
         return None if data is None else data.decode()
+
+    async def artifacts(self, job: Job) -> dict[str, int]:
+        """The files that the job's last attempt left, by name, and the size of each."""
+        prefix = job.artifact_key("")
+        return {key.removeprefix(prefix): size for key, size in (await self.list_blobs(prefix)).items()}
+
+    async def artifact(self, job: Job, name: str) -> bytes:
+        """One of these files. Raises: ArtifactNotFound."""
+        data = await self.get_blob(job.artifact_key(name))
+        if data is None:
+            raise ArtifactNotFound(id=job.id, name=name)
+        return data
 
     # -- those who do it ------------------------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ def command(
     elif check:
         write("")
         print_findings(findings)
-    return OK if all(finding.ok for finding in findings) else FAILED
+    return OK if all(finding.ok is not False for finding in findings) else FAILED
 
 
 async def _tried(settings: Settings) -> list[Finding]:

@@ -45,25 +45,43 @@ def command(
 
 
 async def _up(flags: dict[str, Any]) -> int:
+    """The gateway first, then the worker; when the worker has drained, the gateway goes, too."""
     from pumasi.cli.service import Draining, load, signals
     from pumasi.gateway.serve import serve
     from pumasi.worker import Worker
 
     settings = load(**flags)
-    worker, stop = Worker(settings), asyncio.Event()
-    serving = asyncio.create_task(serve(settings, ready=lambda url: _greet(url, settings, worker), stop=stop))
-    working = asyncio.create_task(worker.run())
-    with signals(Draining(settings, worker.drain, worker.stop)):
-        await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
+    worker, answering, stop = Worker(settings), asyncio.Event(), asyncio.Event()
+
+    def ready(url: str) -> None:
+        _greet(url, settings, worker)
+        answering.set()
+
+    def drain() -> None:
         worker.drain()
-        code, *_gateway = await asyncio.gather(working, _stopped(working, stop), serving)
-        return int(code)
+        if not answering.is_set():
+            stop.set()
+
+    serving = asyncio.create_task(serve(settings, ready=ready, stop=stop))
+    with signals(Draining(settings, drain, worker.stop)):
+        if not await _came_first(answering, serving):
+            return await serving
+        working = asyncio.create_task(worker.run())
+        try:
+            await asyncio.wait({serving, working}, return_when=asyncio.FIRST_COMPLETED)
+            worker.drain()
+            return await working
+        finally:
+            stop.set()
+            await serving
 
 
-async def _stopped(working: "asyncio.Task[int]", stop: asyncio.Event) -> None:
-    """Callers can ask the gateway until the worker has drained."""
-    await asyncio.wait({working})
-    stop.set()
+async def _came_first(event: asyncio.Event, task: "asyncio.Task[int]") -> bool:
+    """Whether the event was set before the task ended."""
+    setting = asyncio.ensure_future(event.wait())
+    await asyncio.wait({setting, task}, return_when=asyncio.FIRST_COMPLETED)
+    setting.cancel()
+    return event.is_set()
 
 
 def _greet(url: str, settings: "Settings", worker: "Worker") -> None:

@@ -9,7 +9,6 @@ from pumasi.client.transport import Transport
 from pumasi.closing import closing
 from pumasi.core import job as core
 from pumasi.core.job import Event, Job, Page, Query, Queue, QueueSettings, Record, Stats, Worker
-from pumasi.errors import ArtifactNotFound
 from pumasi.intake import Intake, JobRequest, locate
 from pumasi.scripts.base import Repository, ScriptInfo
 
@@ -77,16 +76,10 @@ class DirectTransport(Transport):
                     return
 
     async def artifacts(self, id: str) -> dict[str, int]:
-        prefix = f"artifact/{await self._id(id)}/"
-        blobs = await self._broker.list_blobs(prefix)
-        return {key.removeprefix(prefix): size for key, size in blobs.items()}
+        return await self._broker.artifacts(await locate(self._broker, id))
 
     async def artifact(self, id: str, name: str) -> bytes:
-        full = await self._id(id)
-        data = await self._broker.get_blob(f"artifact/{full}/{name}")
-        if data is None:
-            raise ArtifactNotFound(id=full, name=name)
-        return data
+        return await self._broker.artifact(await locate(self._broker, id), name)
 
     async def scripts(self) -> list[ScriptInfo]:
         return await self._repository.list()

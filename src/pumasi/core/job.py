@@ -205,6 +205,10 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """`name` or `name@version`, as it was asked for."""
         return f"{self.script}@{self.version}" if self.version else self.script
 
+    def artifact_key(self, name: str) -> str:
+        """Under which key the blob store has an artifact of the last attempt; of an empty name, what all begin with."""
+        return f"artifact/{self.id}/{self.attempt}/{name}"
+
     @property
     def parameter_values(self) -> dict[str, Any]:
         """The parameters as values; {} when there are none."""

@@ -8,7 +8,6 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from pumasi.core.job import QueueSettings
-from pumasi.errors import ArtifactNotFound
 from pumasi.gateway.body import read
 from pumasi.gateway.schemas import QueueRequest
 from pumasi.gateway.services import Here, body_of, json
@@ -23,18 +22,15 @@ router = APIRouter(prefix="/v1")
 async def artifacts(here: Here, id: str) -> Response:
     """The files a job left behind: `[{name, size}]`."""
     job = await locate(here.broker, id)
-    prefix = f"artifact/{job.id}/"
-    blobs = await here.broker.list_blobs(prefix)
-    return json([{"name": key.removeprefix(prefix), "size": size} for key, size in blobs.items()])
+    files = await here.broker.artifacts(job)
+    return json([{"name": name, "size": size} for name, size in files.items()])
 
 
 @router.get("/jobs/{id}/artifacts/{name:path}", tags=["jobs"])
 async def artifact(here: Here, id: str, name: str) -> Response:
     """One of these files, to be saved: what a script wrote is never shown as a page of this gateway."""
     job = await locate(here.broker, id)
-    data = await here.broker.get_blob(f"artifact/{job.id}/{name}")
-    if data is None:
-        raise ArtifactNotFound(id=job.id, name=name)
+    data = await here.broker.artifact(job, name)
     kind, _ = mimetypes.guess_type(name)
     headers = {
         "Content-Disposition": f"attachment; filename*=UTF-8''{quote(name.rsplit('/', 1)[-1], safe='')}",

@@ -1,18 +1,15 @@
 """Parameters against the JSON schema of a script's manifest, each wrong field named.
 
-jsonschema finds what is wrong; the words are ours, so that they can be read in any language. It is loaded on first use:
-most scripts have no schema. A schema reaches nothing outside itself.
+jsonschema finds what is wrong; the words are ours, so that they can be read in any language.
 """
 
-import json
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
-from pumasi.core import strict
 from pumasi.errors import Invalid
 from pumasi.intake.fields import Problem, pointer, shown
+from pumasi.scripts.schema import validator
 
 #: wrong fields named at once
 _MAX_PROBLEMS = 20
@@ -40,11 +37,15 @@ _WORDS = {
 
 def wrong_parameters(schema: dict[str, Any], values: dict[str, Any]) -> list[Problem]:
     """What is wrong with the parameters, below `/parameters`; [] when nothing is."""
+    from referencing.exceptions import Unresolvable
+
     try:
-        found = sorted(_validator(strict.dumps(schema)).iter_errors(values), key=lambda error: str(error.json_path))
+        found = sorted(validator(schema).iter_errors(values), key=lambda error: str(error.json_path))
         return [problem for error in found for problem in _problems(error)][:_MAX_PROBLEMS]
     except RecursionError:
         raise Invalid("the parameters are nested too deeply to be held against the script's schema") from None
+    except Unresolvable as error:
+        raise Invalid("the script's schema cannot be used: {reason}", reason=str(error)) from None
 
 
 def _problems(error: Any) -> Iterator[Problem]:
@@ -75,14 +76,3 @@ def _unknown(values: dict[str, Any], schema: dict[str, Any]) -> list[str]:
 
 def _listed(wanted: Any) -> str:
     return ", ".join(str(item) for item in wanted) if isinstance(wanted, list) else str(wanted)
-
-
-@lru_cache(maxsize=128)
-def _validator(text: str) -> Any:
-    from jsonschema import Draft202012Validator
-    from jsonschema.validators import validator_for
-    from referencing import Registry
-
-    schema = json.loads(text)
-    # An empty registry of its own: the default one would fetch what a reference names.
-    return validator_for(schema, default=Draft202012Validator)(schema, registry=Registry())

@@ -189,7 +189,7 @@ class Run:
         )
         streams.finish(taken=result is not None)
         outcome = msgspec.structs.replace(outcome, report=replace(outcome.report, log_tail=self._journal.tail))
-        blobs = {f"artifact/{job.id}/{job.attempt}/{name}": data for name, data in artifacts.files.items()}
+        blobs = {job.artifact_key(name): data for name, data in artifacts.files.items()}
         if isinstance(outcome, Completed):
             outcome, more = _with_result(outcome, result, job)
             blobs |= more

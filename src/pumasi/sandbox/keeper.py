@@ -274,6 +274,8 @@ class Job:
         seconds = time.monotonic() - self.began
         clean = kill_all()
         cpu = spent_by_reaped() - self.cpu_before
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
+            cpu = max(cpu, self.limits.get("cpu") or 0)  # by the kernel's own count, which ends it a little early
         self.peaks["cpu"] = max(self.peaks["cpu"], cpu)
         self.peaks["memory"] = max(self.peaks["memory"], usage.ru_maxrss * 1024)
         self.peaks["disk"] = max(self.peaks["disk"], disk_of(self.scratch, self.limits.get("disk")))

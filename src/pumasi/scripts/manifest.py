@@ -56,8 +56,8 @@ def _schema(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _network(value: Any) -> Any:
-    if value == "public" or isinstance(value, list):
-        raise refusal(Invalid('the egress gate does not exist yet; it can be "host" or "none"'))
+    if value in ("public", "none") or isinstance(value, list):
+        raise refusal(Invalid('nothing here can hold a script to that yet; only "host" can be asked for'))
     return value
 
 
@@ -125,7 +125,7 @@ class Manifest(BaseModel):
     disk: Size | None = None
     scratch: Size | None = None
     output: Size | None = None
-    network: Annotated[Literal["host", "none"] | None, BeforeValidator(_network)] = None
+    network: Annotated[Literal["host"] | None, BeforeValidator(_network)] = None
 
     #: environment variables it asks the worker for; those in `secrets` are shown nowhere
     env: tuple[Variable, ...] = ()

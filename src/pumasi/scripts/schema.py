@@ -1,4 +1,4 @@
-"""Parameters against the JSON schema of a script's manifest.
+"""The JSON schema that a script's manifest may have for its parameters.
 
 The library is loaded on first use: most scripts have no schema, and it takes a while. A schema reaches nothing outside
 itself: a `$ref` to somewhere else is refused, never fetched.
@@ -11,15 +11,13 @@ from typing import Any
 
 from pumasi.errors import Invalid
 
-_MAX_PROBLEMS = 20
-
 
 def check_schema(schema: dict[str, Any]) -> None:
     """Raises: Invalid when `schema` is no JSON schema, or refers to something outside itself."""
     from jsonschema.exceptions import SchemaError
 
     try:
-        _validator(_text(schema))
+        validator(schema)
         for reference in _references(schema):
             _check_reference(reference)
     except SchemaError as error:
@@ -28,22 +26,9 @@ def check_schema(schema: dict[str, Any]) -> None:
         raise Invalid("the schema is nested too deeply") from None
 
 
-def check_parameters(schema: dict[str, Any], values: Any) -> list[str]:
-    """What is wrong with `values` under `schema`: a line a field (`/page: 'x' is not of type 'integer'`)."""
-    from referencing.exceptions import Unresolvable
-
-    try:
-        problems = sorted(
-            _validator(_text(schema)).iter_errors(values), key=lambda error: list(map(str, error.absolute_path))
-        )
-        lines = [f"{_pointer(error.absolute_path) or '/'}: {error.message[:300]}" for error in problems]
-    except RecursionError:
-        return ["/: nested too deeply"]
-    except Unresolvable as error:
-        return [f"/: {error}"]
-    if len(lines) > _MAX_PROBLEMS:
-        lines = [*lines[:_MAX_PROBLEMS], f"… {len(lines) - _MAX_PROBLEMS}"]
-    return lines
+def validator(schema: dict[str, Any]) -> Any:
+    """A jsonschema validator of a checked schema, made once for each. Raises: Invalid."""
+    return _validator(_text(schema))
 
 
 @lru_cache(maxsize=128)

@@ -9,8 +9,8 @@ A backend joins with a class that says what it can do and how to get a handle:
         def backend(self, clock: Clock) -> Backend:
             return Backend(clock, lambda **settings: MyBroker(..., clock=clock, **settings))
 
-Each handle that `backend.connect()` gives is a process's view of one and the same store. A case marked `needs(...)` runs
-on a backend that cannot do it too: there the verb must refuse with Invalid.
+Each handle that `backend.connect()` gives is a process's view of one and the same store. A case marked `needs(...)`
+runs on a backend that cannot do it too: there the verb must refuse with Invalid.
 """
 
 from tests.broker.conformance.base import EVERYTHING, Backend, Clock

@@ -82,7 +82,11 @@ class Find(Case):
             "pending": 2, "running": 1, "completed": 1, "cancelled": 1,
         }  # fmt: skip
         assert (await broker.find(Query(script="s1", queue="odd"))).totals == {"pending": 1, "failed": 1}
-        assert (await broker.find(Query(labels={"parity": "odd"}))).totals == {"pending": 3, "completed": 1, "failed": 1}
+        assert (await broker.find(Query(labels={"parity": "odd"}))).totals == {
+            "pending": 3,
+            "completed": 1,
+            "failed": 1,
+        }
         assert (await broker.find(Query(since=START + 4))).totals == {"pending": 5, "running": 1}
         assert (await broker.find(Query(queue="nowhere"))).totals == {}
         first = await broker.find(Query(limit=3))
@@ -165,7 +169,7 @@ class Find(Case):
 
     @needs("find")
     async def test_odd_names_are_only_names(self, broker: Broker) -> None:
-        odd = 'a"b\'c%_.$[0]\\ 품'
+        odd = "a\"b'c%_.$[0]\\ 품"
         job = await submitted(broker, script=odd, queue=odd, labels={odd: odd, "": ""})
         for query in (Query(script=odd), Query(queue=odd), Query(labels={odd: odd}), Query(labels={"": ""})):
             assert ids(await broker.find(query)) == [job.id]

@@ -92,9 +92,7 @@ class Settle(Case):
         job = await broker.settle(await leased(broker, "a", retry=Retry(max_attempts=9)), outcome)
         assert job.state is State.FAILED
 
-    async def test_a_fetch_fault_is_tried_three_times_whatever_the_job_says(
-        self, broker: Broker, clock: Clock
-    ) -> None:
+    async def test_a_fetch_fault_is_tried_three_times_whatever_the_job_says(self, broker: Broker, clock: Clock) -> None:
         fault = Failed(cause=Cause.FETCH, error="the bundle is gone")
         await submitted(broker, "a")
         for tries in (1, 2):
@@ -132,7 +130,9 @@ class Settle(Case):
 
     # -- fencing --------------------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("outcome", [Completed(result="2"), EXIT, Cancelled(), Released()], ids=lambda outcome: type(outcome).__name__)
+    @pytest.mark.parametrize(
+        "outcome", [Completed(result="2"), EXIT, Cancelled(), Released()], ids=lambda outcome: type(outcome).__name__
+    )
     async def test_a_wrong_token_changes_nothing(self, broker: Broker, outcome: Outcome) -> None:
         lease = await leased(broker, "a")
         before = await broker.get("a")
@@ -185,7 +185,9 @@ class Settle(Case):
 
     # -- repeated -------------------------------------------------------------------------------------------------
 
-    @pytest.mark.parametrize("outcome", [Completed(result="1"), EXIT, Cancelled(), Released()], ids=lambda outcome: type(outcome).__name__)
+    @pytest.mark.parametrize(
+        "outcome", [Completed(result="1"), EXIT, Cancelled(), Released()], ids=lambda outcome: type(outcome).__name__
+    )
     async def test_a_repeated_settle_is_answered_with_the_stored_job(self, broker: Broker, outcome: Outcome) -> None:
         lease = await leased(broker, "a")
         first = await broker.settle(lease, outcome)
@@ -208,8 +210,6 @@ class Settle(Case):
     async def test_of_two_settles_at_once_one_counts(self, connect: Connect) -> None:
         brokers = [await connect(), await connect()]
         lease = await leased(brokers[0], "a")
-        answers = await asyncio.gather(
-            *(brokers[n % 2].settle(lease, Completed(result=str(n))) for n in range(8))
-        )
+        answers = await asyncio.gather(*(brokers[n % 2].settle(lease, Completed(result=str(n))) for n in range(8)))
         stored: Job = await brokers[0].get("a")
         assert {job.result for job in answers} == {stored.result}

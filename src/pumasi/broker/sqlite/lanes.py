@@ -131,6 +131,10 @@ class _Lane(NamedTuple):
     jobs: Iterator[Row]
 
 
+#: what is compared first decides: priority, due time, id; then the row, and its lane
+_Candidate = tuple[int, float, str, int, _Lane]
+
+
 class Choice(NamedTuple):
     """What a claim may have: (row, lane, memory), best first; and when a job falls due that was seen behind others."""
 
@@ -140,11 +144,10 @@ class Choice(NamedTuple):
 
 def choose(db: Database, queues: Sequence[str], slots: int, memory: int, now: float) -> Choice:
     """Up to `slots` jobs that fit into `memory` in sum. Reads only."""
-    heap: list[tuple[int, float, str, int, _Lane]] = []
+    heap: list[_Candidate] = []
     times: list[float] = []
-    for lane in _ready(db, queues, slots, memory, now):
-        if not _push(heap, lane):  # only expired ones are due
-            times += [at for (at,) in db.all("lane_next", lane=lane.id, now=now)]
+    for queue in queues:
+        times += _gather(db, queue, slots, memory, now, heap)
     ledger = Ledger(db)
     chosen: list[tuple[int, int, int]] = []
     while heap and len(chosen) < slots:
@@ -159,15 +162,24 @@ def choose(db: Database, queues: Sequence[str], slots: int, memory: int, now: fl
     return Choice(chosen, min(times, default=None))
 
 
-def _ready(db: Database, queues: Sequence[str], slots: int, memory: int, now: float) -> list[_Lane]:
-    return [
-        _Lane(id, priority, size, _limit(keyed), iter(db.run("lane_jobs", lane=id, now=now)))
-        for queue in queues
-        for id, priority, size, keyed in db.all("ready_lanes", queue=queue, memory=memory, limit=slots)
-    ]
+def _gather(db: Database, queue: str, slots: int, memory: int, now: float, heap: list[_Candidate]) -> list[float]:
+    """Put the first jobs of the best lanes of a queue among the candidates: no claim can reach into more than `slots`.
+
+    A lane whose due jobs have all expired gives none. Returns when such lanes have their next.
+    """
+    times: list[float] = []
+    lanes = db.run("ready_lanes", queue=queue, memory=memory)
+    for id, priority, size, keyed in lanes:
+        lane = _Lane(id, priority, size, _limit(keyed), iter(db.run("lane_jobs", lane=id, now=now)))
+        if not _push(heap, lane):
+            times += [at for (at,) in db.all("lane_next", lane=id, now=now)]
+        elif (slots := slots - 1) == 0:
+            break
+    lanes.close()
+    return times
 
 
-def _push(heap: list[tuple[int, float, str, int, _Lane]], lane: _Lane) -> bool:
+def _push(heap: list[_Candidate], lane: _Lane) -> bool:
     """Put the next job of a lane among the candidates; whether there was one."""
     for seq, run_at, id in lane.jobs:
         heappush(heap, (-lane.priority, run_at, id, seq, lane))

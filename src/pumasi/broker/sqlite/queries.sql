@@ -125,11 +125,10 @@ SELECT min((SELECT ready_at FROM lane INDEXED BY lane_later
             WHERE ready = 0 AND ready_at IS NOT NULL AND queue = wanted.value ORDER BY ready_at LIMIT 1))
 FROM json_each(:queues) AS wanted
 
--- ready_lanes: the best lanes of a queue, by priority and their first job
+-- ready_lanes: the lanes of a queue that may be had, best first
 SELECT id, priority, memory, keyed FROM lane INDEXED BY lane_ready
 WHERE ready = 1 AND queue = :queue AND memory <= :memory
 ORDER BY priority DESC, head_at, head_id
-LIMIT :limit
 
 -- lane_jobs: the jobs of a lane that may be had, in order
 SELECT seq, run_at, id FROM job INDEXED BY job_pending
