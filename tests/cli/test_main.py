@@ -60,6 +60,11 @@ def test_the_version(pumasi: Pumasi) -> None:
         (["run"], "error: FILE is missing\nSee `pumasi run --help`.\n"),
         (["jobs", "--stat"], "error: there is no option --stat; did you mean --state?\nSee `pumasi jobs --help`.\n"),
         (["jobs", "--zzz"], "error: there is no option --zzz\nSee `pumasi jobs --help`.\n"),
+        (
+            ["run", "a.py", "--zzz"],
+            "error: there is no option --zzz\n"
+            "Options of the script itself stand behind --: `pumasi run SCRIPT -- --zzz`.\nSee `pumasi run --help`.\n",
+        ),
         (["jobs", "x"], "error: there is one argument too many: x\nSee `pumasi jobs --help`.\n"),
         (["jobs", "--json=1"], "error: option --json takes no value\n"),
         (["run", "x.py", "--timeout"], "error: option --timeout needs a value\n"),

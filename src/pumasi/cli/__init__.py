@@ -60,7 +60,7 @@ def _first(error: BaseException) -> BaseException:
 
 def _dispatch(args: list[str]) -> int:
     from typer import _click
-    from typer._click.exceptions import NoArgsIsHelpError, UsageError
+    from typer._click.exceptions import NoArgsIsHelpError, NoSuchOption, UsageError
     from typer.exceptions import Abort
 
     from pumasi.cli.app import build
@@ -75,7 +75,11 @@ def _dispatch(args: list[str]) -> int:
     except _click.ClickException as error:
         _tell(explain(error))
         if isinstance(error, UsageError) and error.ctx is not None:
-            _say(_("See `{command} --help`.").format(command=error.ctx.command_path))
+            command = error.ctx.command_path
+            if isinstance(error, NoSuchOption) and command in ("pumasi run", "pumasi submit"):
+                text = _("Options of the script itself stand behind --: `{command} SCRIPT -- {option}`.")
+                _say(text.format(command=command, option=error.option_name))
+            _say(_("See `{command} --help`.").format(command=command))
         return USAGE
     except Abort:
         return INTERRUPTED

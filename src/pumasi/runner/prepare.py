@@ -1,7 +1,6 @@
 """What a process is born with: its closed environment, and the payload that tells it what to run."""
 
 import fcntl
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,16 +47,13 @@ def environment(job: Job, manifest: Manifest, folder: Path, *, python: str, allo
 def payload(job: Job, work: Path, entry_point: str, mode: ResultMode) -> int:
     """A sealed memory file, as an fd, with what the process is to run: parameters appear in no process list."""
     given = ["--parameters", job.parameters] if job.parameters is not None else []
-    content = {
-        "entry": str(work / entry_point),
-        "folder": str((work / entry_point).parent),
-        "argv": [*given, *(job.args or ())],
-        "mode": mode,
-        "parameters": job.parameter_values if mode == "return" else None,
-    }
+    entry = work / entry_point
+    words = [mode, str(entry.parent), str(entry), job.parameters or "{}", *given, *(job.args or ())]
+    if any("\0" in word for word in words):
+        raise Invalid("an argument of job {id} holds a NUL character, which no program can be given", id=job.id)
     fd = os.memfd_create("payload", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     with os.fdopen(os.dup(fd), "wb") as file:
-        file.write(json.dumps(content).encode())
+        file.write("\0".join(words).encode("utf-8", "surrogateescape"))
     os.lseek(fd, 0, os.SEEK_SET)
     fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL)
     return fd

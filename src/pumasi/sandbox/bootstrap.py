@@ -1,19 +1,16 @@
 """The first code in a script's process: makes it look as if `python entry.py …` had been typed, and runs it.
 
-Stdlib only, Python >= 3.9; run as `python -I -X utf8 bootstrap.py`. fd 3 holds the payload, a JSON object; fd 4 is the
-report pipe, one JSON object a line. What is needed here is imported before the script's folder is on the path, so that
-a `json.py` beside the script does not get at the harness, and forgotten again where the script has a module of that
-name. What few scripts need is imported late, because its import is slow.
+Stdlib only, Python >= 3.9; run as `python -I -X utf8 bootstrap.py`. fd 3 holds the payload: mode, folder, entry point,
+parameters and arguments, NUL between them. fd 4 is the report pipe, one JSON object a line.
+
+Hardly anything is imported, for every job pays for it (`json` alone would double the start of a small script); and what
+is, before the script's folder is on the path, so that a `json.py` beside the script does not get at the harness.
 """
 
 from __future__ import annotations
 
-import sys
-
-BEFORE = set(sys.modules)  # what any Python has loaded by now
-
-import json
 import os
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,37 +22,40 @@ PAYLOAD, REPORT = 3, 4
 
 def main() -> None:
     """Read what to run, and run it."""
-    with os.fdopen(PAYLOAD, "rb") as file:
-        payload = json.loads(file.read())
+    with os.fdopen(PAYLOAD, encoding="utf-8", newline="") as file:
+        mode, folder, entry, parameters, *argv = file.read().split("\0")
     os.set_inheritable(REPORT, False)
-    entry = payload["entry"]
-    sys.argv = [entry, *payload["argv"]]
-    forget_shadowed(payload["folder"])
-    sys.path.insert(0, payload["folder"])
+    sys.argv = [entry, *argv]
+    json = import_json(folder) if mode == "return" else None
+    sys.path.insert(0, folder)
     # where `main` is called by us, a guard at the end of the file must not run it as well
-    module = type(sys)("__pumasi_main__" if payload["mode"] == "return" else "__main__")
+    module = type(sys)("__pumasi_main__" if json else "__main__")
     module.__file__ = entry
     module.__dict__["__builtins__"] = __builtins__
     sys.modules["__main__"] = sys.modules[module.__name__] = module
     try:
         run(module, entry)
-        if payload["mode"] == "return":
-            report_result(module, payload["parameters"])
+        if json:
+            report_result(json, module.main, json.loads(parameters))
     except SystemExit:
         raise
     except BaseException as error:
         show(error)
-        if payload["mode"] == "return":
-            report({"raised": f"{type(error).__name__}: {error}"[:4000]})
+        if json:
+            report(json, {"raised": f"{type(error).__name__}: {error}"[:4000]})
         sys.exit(1)
 
 
-def forget_shadowed(folder: str) -> None:
-    """A script's own module wins over one of ours of the same name, as it would without us."""
+def import_json(folder: str) -> Any:
+    """`json` for ourselves; a script's own module of any name that came with it still wins, as it would without us."""
+    before = set(sys.modules)
+    import json
+
     own = {name.partition(".")[0] for name in os.listdir(folder)}
-    for name in set(sys.modules) - BEFORE:
+    for name in set(sys.modules) - before:
         if name.partition(".")[0] in own:
             del sys.modules[name]
+    return json
 
 
 def run(module: ModuleType, entry: str) -> None:
@@ -65,12 +65,11 @@ def run(module: ModuleType, entry: str) -> None:
     exec(code, module.__dict__)
 
 
-def report_result(module: ModuleType, parameters: dict[str, Any]) -> None:
+def report_result(json: Any, main: Any, parameters: dict[str, Any]) -> None:
     """Call `main` with the parameters; its value is the result."""
-    main = module.main
     wrong = misfit(main, parameters)
     if wrong:
-        report({"mismatch": wrong})
+        report(json, {"mismatch": wrong})
         sys.stderr.write(wrong + "\n")
         sys.exit(1)
     value = main(**parameters)
@@ -81,9 +80,9 @@ def report_result(module: ModuleType, parameters: dict[str, Any]) -> None:
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
-        report({"unfit": str(error)})
+        report(json, {"unfit": str(error)})
     else:
-        report({"result": text})
+        report(json, {"result": text})
 
 
 def misfit(main: Any, parameters: dict[str, Any]) -> str:
@@ -110,7 +109,7 @@ async def as_coroutine(value: Any) -> Any:
     return await value
 
 
-def report(message: dict[str, Any]) -> None:
+def report(json: Any, message: dict[str, str]) -> None:
     """One line to the worker; a pipe that the script has closed is the script's loss."""
     line = json.dumps(message).encode() + b"\n"
     try:
