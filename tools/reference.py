@@ -15,11 +15,11 @@ from typing import Any
 
 os.environ["PUMASI_LANG"] = "en"  # before any text is made
 
-from babel.messages.pofile import read_po  # noqa: E402
+from babel.messages.pofile import read_po
 
-from pumasi.cli.app import entries, load  # noqa: E402
-from pumasi.config import Settings, aliases  # noqa: E402
-from pumasi.units import format_duration, format_size  # noqa: E402
+from pumasi.cli.app import entries, load
+from pumasi.config import Settings, aliases
+from pumasi.units import format_duration, format_size
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -35,7 +35,8 @@ def settings() -> Iterator[str]:
     yield "|---|---|---|---|---|"
     for name, field in Settings.model_fields.items():
         others = ", ".join(f"`{alias}`" for alias in aliases(name))
-        yield f"| `{name}` | `PUMASI_{name.upper()}` | {_default(name, field.default)} | {others} | {field.description} |"
+        default = _default(name, field.default)
+        yield f"| `{name}` | `PUMASI_{name.upper()}` | {default} | {others} | {field.description} |"
 
 
 def _default(name: str, value: Any) -> str:
