@@ -15,8 +15,9 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, MutableMapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from string import Formatter
 from typing import Any, TextIO
@@ -40,6 +41,7 @@ _least = LEVELS["warning"]
 _format = "console"
 _file: TextIO | None = None
 _ready = False
+_context: ContextVar[dict[str, Any]] = ContextVar("log", default={})  # noqa: B039 - never changed, only replaced
 
 
 class Logger:
@@ -76,7 +78,7 @@ class Logger:
 
         if not _ready:
             _set_up()
-        getattr(structlog.get_logger(module=self._name), level)(event, **parameters)
+        getattr(structlog.get_logger(module=self._name), level)(event, **{**_context.get(), **parameters})
 
 
 def get_logger(name: str) -> Logger:
@@ -84,18 +86,14 @@ def get_logger(name: str) -> Logger:
     return Logger(name)
 
 
-def bound(**values: Any) -> AbstractContextManager[None]:
+@contextmanager
+def bound(**values: Any) -> Iterator[None]:
     """Values that every event of this task has while the body runs, such as `worker_id` and `task_id`."""
-    from structlog.contextvars import bound_contextvars
-
-    return bound_contextvars(**values)
-
-
-def bind(**values: Any) -> None:
-    """Values that every event of this task has from now on."""
-    from structlog.contextvars import bind_contextvars
-
-    bind_contextvars(**values)
+    token = _context.set({**_context.get(), **values})
+    try:
+        yield
+    finally:
+        _context.reset(token)
 
 
 def configure(format: str = "auto", level: str = "info", *, file: TextIO | None = None) -> None:
@@ -117,7 +115,6 @@ def configure(format: str = "auto", level: str = "info", *, file: TextIO | None 
 def _set_up() -> None:
     """Give structlog what `configure` was told."""
     import structlog
-    from structlog.contextvars import merge_contextvars
     from structlog.processors import CallsiteParameter, CallsiteParameterAdder
 
     global _ready
@@ -129,7 +126,7 @@ def _set_up() -> None:
     )
     shown: Any = _json_line if plain else _Console(colours=terminal and not os.environ.get("NO_COLOR"))
     structlog.configure(
-        processors=[merge_contextvars, _set_aside, *([place] if plain else []), _complete, shown],
+        processors=[_set_aside, *([place] if plain else []), _complete, shown],
         wrapper_class=structlog.make_filtering_bound_logger(_least),
         logger_factory=lambda *_: structlog.WriteLogger(_file or sys.stderr),
         cache_logger_on_first_use=False,

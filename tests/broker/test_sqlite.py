@@ -23,4 +23,4 @@ class TestSqlite(Conformance):
         return Backend(clock, lambda **settings: handle(clock, str(tmp_path), **settings))
 
 
-TestSqliteMachine = state_machine(handle)
+TestSqliteMachine = state_machine(handle, examples=25)

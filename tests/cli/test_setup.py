@@ -12,6 +12,7 @@ import pytest
 from pumasi.cli import checks, target
 from pumasi.config import Settings
 from pumasi.errors import Invalid
+from pumasi.tokenfile import running
 
 Pumasi = Callable[..., tuple[int, str, str]]
 
@@ -142,14 +143,14 @@ def test_a_token_of_the_settings_beats_that_of_the_file(folder: Path) -> None:
 def test_a_broken_token_file_names_nobody(folder: Path, content: str) -> None:
     tell(folder)
     (folder / ".pumasi" / "token.json").write_text(content)
-    assert target.gateway(Settings()) is None
+    assert running(Settings().token_file) is None
 
 
 def test_a_gateway_whose_process_is_gone_is_not_spoken_to(folder: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     tell(folder, pid=process.pid)
-    assert target.gateway(Settings()) is None
+    assert running(Settings().token_file) is None
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -157,4 +158,4 @@ def test_a_token_file_of_somebody_else_is_told(folder: Path) -> None:
     tell(folder)
     (folder / ".pumasi" / "token.json").chmod(0)
     with pytest.raises(Invalid, match="belongs to another user"):
-        target.gateway(Settings())
+        running(Settings().token_file)

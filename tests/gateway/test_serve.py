@@ -14,7 +14,7 @@ from pumasi.broker import Broker, connect
 from pumasi.core.job import Job, State
 from pumasi.errors import BadSetting, Invalid, Unavailable
 from pumasi.gateway import serve as module
-from pumasi.gateway.tokenfile import token_file
+from pumasi.tokenfile import token_file
 from tests.gateway.conftest import TOKEN
 from tests.gateway.served import caller, served, settings_of
 

@@ -196,9 +196,10 @@ class Broker(ABC):
     # -- those who look after it ----------------------------------------------------------------------------------
 
     @abstractmethod
-    async def sweep(self) -> int:
-        """End what nobody will claim (`core.lifecycle.swept`), forget ended jobs after the retention time and workers
-        silent for five minutes; returns how many jobs it ended. Safe to run side by side."""
+    async def sweep(self, *, forget: bool = True) -> int:
+        """End what nobody will claim (`core.lifecycle.swept`); with `forget`, also forget ended jobs after the
+        retention time, bundles that no job refers to, and workers silent for five minutes. Returns how many jobs it
+        ended. Safe to run side by side."""
 
     @abstractmethod
     async def acquire(self, limit: KeyLimit, n: int = 1) -> float:

@@ -17,6 +17,7 @@ from pumasi.errors import Invalid
 COMING = {
     "redis": "Redis", "rediss": "Redis", "amqp": "RabbitMQ", "amqps": "RabbitMQ", "mongodb": "MongoDB",
     "mongodb+srv": "MongoDB", "postgresql": "PostgreSQL", "postgres": "PostgreSQL",
+    "http": "task manager", "https": "task manager",
 }  # fmt: skip
 
 _shared: dict[str, tuple[Store, Bell]] = {}

@@ -233,7 +233,7 @@ class StoreBroker(Broker):
 
     # -- those who look after it ----------------------------------------------------------------------------------
 
-    async def sweep(self) -> int:
+    async def sweep(self, *, forget: bool = True) -> int:
         ended = 0
         while True:
             now = await self.store.now()
@@ -243,9 +243,10 @@ class StoreBroker(Broker):
             ended += stored
             if len(stale) < SWEEP_STEP or not stored:
                 break
-        await self.store.purge(
-            now - self.retention, now - max(self.retention, KEEP_SCRIPT), now - max(FORGET_WORKER, 2 * self.lease)
-        )
+        if forget:
+            await self.store.purge(
+                now - self.retention, now - max(self.retention, KEEP_SCRIPT), now - max(FORGET_WORKER, 2 * self.lease)
+            )
         return ended
 
     async def acquire(self, limit: KeyLimit, n: int = 1) -> float:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pumasi.cli.output import print_table
-from pumasi.cli.target import gateway
 from pumasi.config import Settings
 from pumasi.errors import Error
 from pumasi.locale import gettext as _
 from pumasi.masking import mask
+from pumasi.tokenfile import running
 
 #: seconds a connection may take
 PATIENCE = 5.0
@@ -95,8 +95,8 @@ async def reach_gateway(settings: Settings) -> Finding:
     """Whether the gateway answers: the one set, else one that runs on this data folder."""
     import httpx2
 
-    what, running = _("gateway"), gateway(settings)
-    url = settings.url if settings.url and settings.url.startswith("http") else running and running["url"]
+    what, told = _("gateway"), running(settings.token_file)
+    url = settings.url if settings.url and settings.url.startswith("http") else told and told.url
     if not url:
         return Finding(what, None, _("none runs on this data folder"))
     try:

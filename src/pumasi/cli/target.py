@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import json
-import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,10 +9,11 @@ from urllib.parse import urlsplit
 
 from pumasi.cli.output import say
 from pumasi.config import Settings
-from pumasi.errors import BadSetting, Invalid
+from pumasi.errors import BadSetting
 from pumasi.locale import gettext as _
 from pumasi.masking import mask
 from pumasi.terminal import printable
+from pumasi.tokenfile import running
 
 if TYPE_CHECKING:
     from pumasi.client import AsyncClient
@@ -49,11 +48,11 @@ async def connected(settings: Settings, url: str | None = None) -> "AsyncIterato
 
 def target(settings: Settings, url: str | None = None) -> tuple[str, str | None]:
     """URL and token."""
-    running = gateway(settings)
+    told = running(settings.token_file)
     given = settings.token.get_secret_value() if settings.token else None
-    where = url or settings.url or (running and running["url"]) or checked(settings).broker_url
-    if given is None and running and where.rstrip("/") == running["url"].rstrip("/"):
-        given = running["token"]
+    where = url or settings.url or (told and told.url) or checked(settings).broker_url
+    if given is None and told and where.rstrip("/") == told.url.rstrip("/"):
+        given = told.token
     return where, given
 
 
@@ -66,7 +65,7 @@ def checked(settings: Settings) -> Settings:
     from pumasi.broker.url import COMING
 
     scheme = settings.broker_url.partition(":")[0]
-    kind = COMING.get(scheme) or (_("task manager") if scheme in ("http", "https") else None)
+    kind = COMING.get(scheme)
     if settings.broker is None and kind is not None:
         raise BadSetting(
             "{origin} names a broker, and Pumasi cannot work on {kind} yet; set PUMASI_BROKER=sqlite:///FILE",
@@ -74,21 +73,6 @@ def checked(settings: Settings) -> Settings:
             kind=kind,
         )
     return settings
-
-
-def gateway(settings: Settings) -> dict[str, Any] | None:
-    """What the gateway that runs on this data folder says of itself, `{url, token, pid}`; None when none runs."""
-    try:
-        with open(settings.token_file, encoding="utf-8") as file:
-            said = json.load(file)
-    except FileNotFoundError:
-        return None
-    except PermissionError as error:
-        text = "{path} belongs to another user; name a gateway with --url, and its token in PUMASI_TOKEN"
-        raise Invalid(text, path=str(settings.token_file)) from error
-    except (OSError, ValueError):
-        return None
-    return said if isinstance(said, dict) and {"url", "pid"} <= said.keys() and _alive(said["pid"]) else None
 
 
 async def _knock(url: str) -> None:
@@ -103,13 +87,3 @@ async def _knock(url: str) -> None:
             await writer.wait_closed()
     except (OSError, TimeoutError):
         say(_("{url} does not answer; asking again for a while").format(url=mask(url)))
-
-
-def _alive(pid: Any) -> bool:
-    try:
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return True
-    except (OSError, ValueError, TypeError, OverflowError):
-        return False
-    return True

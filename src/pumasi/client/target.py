@@ -1,17 +1,18 @@
 """Whom a client speaks to, and with which token."""
 
-import json
+import contextlib
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from pumasi.client.direct import DirectTransport
 from pumasi.client.http import HttpTransport
 from pumasi.client.transport import Transport
 from pumasi.config import Settings
+from pumasi.errors import Invalid
 from pumasi.scripts.local import LocalRepository
+from pumasi.tokenfile import Told, read
 
 
 class Target:
@@ -23,8 +24,9 @@ class Target:
     def __init__(self, url: str | None, token: str | None, scripts: str | Path | None) -> None:
         self._given_token = token
         self._scripts = scripts
-        self._known: tuple[object, dict[str, Any]] | None = None
-        self.url = url or self._settings.url or self._left().get("url") or self._settings.broker_url
+        self._known: tuple[object, Told | None] | None = None
+        left = None if url or self._settings.url else self._left()
+        self.url = url or self._settings.url or (left and left.url) or self._settings.broker_url
 
     @property
     def wait_timeout(self) -> float:
@@ -46,20 +48,16 @@ class Target:
     def _left_token(self) -> str | None:
         """The token of a gateway on this machine, when it is the one spoken to."""
         left = self._left()
-        token = left.get("token") if str(left.get("url", "")).rstrip("/") == self.url.rstrip("/") else None
-        return token if isinstance(token, str) else None
+        return left.token if left and left.url.rstrip("/") == self.url.rstrip("/") else None
 
-    def _left(self) -> dict[str, Any]:
-        """What the file says, or last said."""
-        try:
+    def _left(self) -> Told | None:
+        """What the file says, or last said: a gateway that is being restarted takes it away for a moment."""
+        with contextlib.suppress(OSError, Invalid):  # no gateway runs here, or it is not ours to know of
             status = self._settings.token_file.stat()
             stamp = (status.st_ino, status.st_mtime_ns)
             if self._known is None or self._known[0] != stamp:
-                said = json.loads(self._settings.token_file.read_bytes())
-                self._known = (stamp, said if isinstance(said, dict) else {})
-        except (OSError, ValueError):
-            pass  # no gateway runs here, or it is not ours to know of
-        return self._known[1] if self._known else {}
+                self._known = (stamp, read(self._settings.token_file))
+        return self._known[1] if self._known else None
 
     @cached_property
     def _settings(self) -> Settings:

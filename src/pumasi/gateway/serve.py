@@ -12,7 +12,9 @@ import errno
 import random
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -22,9 +24,9 @@ from pumasi.config import Settings
 from pumasi.errors import Error, Invalid, Unavailable
 from pumasi.gateway.app import Gateway, create_app
 from pumasi.gateway.auth import check_access
-from pumasi.gateway.tokenfile import check_free, left_token, token_file
 from pumasi.log import get_logger
 from pumasi.scripts.local import LocalRepository
+from pumasi.tokenfile import check_free, left_token, token_file
 
 log = get_logger(__name__)
 
@@ -70,13 +72,18 @@ async def serve(
                 hosts=_names(settings),
             )
             with token_file(settings.token_file, url, token):
-                await _serve(app, store, listener, stop, lambda: _tell(url, settings, ready))
+                sweeping = _sweep(store, settings.cleanup_interval)
+                await _serve(app, listener, stop, sweeping, lambda: _tell(url, settings, ready))
     log.info("gateway.stopped", url=url)
     return 0
 
 
 async def _serve(
-    app: Gateway, broker: Broker, listener: socket.socket, stop: asyncio.Event, ready: Callable[[], None]
+    app: Gateway,
+    listener: socket.socket,
+    stop: asyncio.Event,
+    beside: Coroutine[Any, Any, None],
+    ready: Callable[[], None],
 ) -> None:
     server = _Server(
         uvicorn.Config(
@@ -90,7 +97,7 @@ async def _serve(
         ready,
     )
     serving = asyncio.create_task(server.serve([listener]))
-    sweeping = asyncio.create_task(_sweep(broker))
+    sweeping = asyncio.create_task(beside)
     stopping = asyncio.create_task(stop.wait())
     try:
         await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -120,10 +127,15 @@ class _Server(uvicorn.Server):
         self._ready()
 
 
-async def _sweep(broker: Broker) -> None:
+async def _sweep(broker: Broker, cleanup_interval: float) -> None:
+    """Sweep often, forget seldom."""
+    forgotten_at = float("-inf")
     while True:
+        now = time.monotonic()
+        forget = now - forgotten_at >= cleanup_interval
+        forgotten_at = now if forget else forgotten_at
         try:
-            await broker.sweep()
+            await broker.sweep(forget=forget)
         except Unavailable as error:
             log.warning("gateway.sweep_failed", error=str(error))
         except Exception:

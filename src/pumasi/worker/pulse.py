@@ -7,6 +7,7 @@ kill what they run, and the leases lapse as they should.
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import random
 import threading
@@ -59,7 +60,11 @@ class Pulse:
         self._wake: asyncio.Event | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stopping = False
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="pulse", daemon=True)
+        # the thread logs as the worker does: under the same context
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(
+            target=lambda: context.run(lambda: asyncio.run(self._run())), name="pulse", daemon=True
+        )
 
     def start(self) -> None:
         """Begin to beat."""

@@ -7,6 +7,7 @@ import functools
 import os
 import socket
 import time
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 from msgspec import Struct
@@ -19,7 +20,7 @@ from pumasi.core.job import Held, Lease, Limits, Stop
 from pumasi.core.job import Worker as WorkerRecord
 from pumasi.core.outcome import Released
 from pumasi.errors import Error, Unavailable
-from pumasi.log import get_logger
+from pumasi.log import bound, get_logger
 from pumasi.runner.journal import Journal
 from pumasi.runner.runner import Rules, Run
 from pumasi.runner.scratch import ScratchRoot
@@ -98,6 +99,10 @@ class Worker:
 
         Raises: Invalid (a setting or the broker's file will never do), OSError (our own folders cannot be used).
         """
+        with bound(worker_id=self.name):
+            return await self._run()
+
+    async def _run(self) -> int:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         if not await self._connect():
             return EXIT_NO_BROKER
@@ -114,7 +119,7 @@ class Worker:
         )
         self._pulse.start()
         try:
-            async with background(self._delivery.replay(), self._hear_stops(), self._sweep(), self._clean_cache()):
+            async with background(self._delivery.replay(), self._hear_stops(), *self._housekeeping()):
                 log.info("worker.started", worker=self.name, slots=self._settings.slots, queues=", ".join(self.queues))
                 self.ready.set()
                 await self._claim_until_drained()
@@ -312,12 +317,11 @@ class Worker:
 
     # -- housekeeping ---------------------------------------------------------------------------------------------
 
-    async def _sweep(self) -> None:
-        await every(SWEEP_SECONDS, self._broker.sweep)
-
-    async def _clean_cache(self) -> None:
-        interval = self._settings.cache_cleanup_interval
-        await every(interval, lambda: asyncio.to_thread(self._cache.clean, interval))
+    def _housekeeping(self) -> Iterator[Coroutine[Any, Any, None]]:
+        cache_age = self._settings.cache_cleanup_interval
+        yield every(SWEEP_SECONDS, lambda: self._broker.sweep(forget=False))
+        yield every(self._settings.cleanup_interval, self._broker.sweep)
+        yield every(cache_age, lambda: asyncio.to_thread(self._cache.clean, cache_age))
 
 
 def _rules(settings: Settings, lease: float) -> Rules:

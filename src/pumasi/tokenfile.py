@@ -1,4 +1,4 @@
-"""What a running gateway leaves for the command line: `{"url", "token", "pid"}` in a file only its owner reads.
+"""What a running gateway leaves for clients on its machine: `{"url", "token", "pid"}` in a file only its owner reads.
 
 The file is made whole beside its place and linked into it, which fails when something is there: so it is never half
 written, and two gateways on one data folder never overwrite each other's. One that a killed gateway left behind is
@@ -40,8 +40,17 @@ def read(path: Path) -> Told | None:
         return convert(json.loads(path.read_bytes()), Told)
     except (FileNotFoundError, ValueError, ValidationError):
         return None
-    except OSError as error:
-        raise Invalid("{path} cannot be read: {why}", path=str(path), why=error.strerror or str(error)) from error
+    except PermissionError as error:
+        text = "{path} belongs to another user; name a gateway with --url, and its token in PUMASI_TOKEN"
+        raise Invalid(text, path=str(path)) from error
+    except OSError:
+        return None
+
+
+def running(path: Path) -> Told | None:
+    """What a gateway that runs now has left; None when none does. Raises: Invalid (not ours to read)."""
+    told = read(path)
+    return told if told is not None and (told.pid == os.getpid() or _runs(told.pid, path)) else None
 
 
 @contextlib.contextmanager
