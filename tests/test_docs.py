@@ -13,6 +13,7 @@ import pytest
 from pumasi.broker import connect
 from pumasi.core.job import Cause, Worker
 from pumasi.gateway.metrics import Metrics
+from pumasi.sandbox.level import BASIC
 from pumasi.scripts.manifest import Manifest, read_manifest
 from tests.pages import PAGES, ROOT, blocks, commands, links, sections
 
@@ -65,6 +66,13 @@ def check_command(words: list[str], known: dict[str, set[str]]) -> None:
 
 
 @every_page
+def test_files_exist(page: Path) -> None:
+    named = re.findall(r"`((?:tests|src|tools|benchmarks|examples)/[\w./]+|\.[\w./]+example)`", page.read_text("utf-8"))
+    for name in named:
+        assert (ROOT / name).exists() or name.startswith("benchmarks/results"), name
+
+
+@every_page
 def test_code_is_code(page: Path) -> None:
     for source in blocks(page, "python"):
         compile(source, str(page), "exec")
@@ -88,6 +96,12 @@ def test_every_field_of_a_manifest_is_named() -> None:
 
 def test_every_cause_is_named() -> None:
     assert first_cells("endings.md") == {cause.value for cause in Cause}
+
+
+def test_the_protections_are_those_of_the_doctor() -> None:
+    text = (ROOT / "docs" / "security.md").read_text("utf-8")
+    shown = [f"| {row.name} | {'on' if row.on else 'off'} | {row.why} |" for row in BASIC]
+    assert [line for line in text.splitlines() if re.match(r"\|[^|]*\| (on|off) \|", line)] == shown
 
 
 def test_every_field_of_a_request_is_named() -> None:

@@ -176,7 +176,7 @@ class Twins(RuleBasedStateMachine):
 
 TestTwins = Twins.TestCase
 TestTwins.settings = settings(
-    max_examples=800, stateful_step_count=40, deadline=None, derandomize=False, database=None,
+    max_examples=25, stateful_step_count=40, deadline=None, derandomize=True, database=None,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
 TestTwins.pytestmark = [pytest.mark.timeout(600)]

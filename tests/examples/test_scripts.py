@@ -15,10 +15,10 @@ from urllib.request import urlopen
 import pytest
 
 from examples.shop import CATEGORIES, Shop, products
+from pumasi.intake.parameters import wrong_parameters
 from pumasi.scripts.base import Reference
 from pumasi.scripts.how import how_to_run
 from pumasi.scripts.local import LocalRepository
-from pumasi.scripts.schema import check_parameters
 from tests.harness import System
 
 FOLDER = Path(__file__).parents[2] / "examples" / "scripts"
@@ -101,8 +101,8 @@ async def test_their_schemas() -> None:
     repository = LocalRepository(FOLDER)
     schema = (await repository.resolve(Reference("catalogue"))).manifest.parameters
     assert schema is not None
-    assert check_parameters(schema, {"base_url": "http://127.0.0.1:1", "category": "tea"}) == []
-    assert len(check_parameters(schema, {"base_url": "ftp://x", "limit": 0, "colour": 1})) == 4
+    assert wrong_parameters(schema, {"base_url": "http://127.0.0.1:1", "category": "tea"}) == []
+    assert len(wrong_parameters(schema, {"base_url": "ftp://x", "limit": 0, "colour": 1})) == 4
     report = await repository.resolve(Reference("price_report"))
     assert sorted(report.files) == [
         ".pumasi/entry_point", "figures.py", "main.py", "pumasi.toml", "shop_reader.py", "template.html",

@@ -104,6 +104,7 @@ class MemoryStore(Store):
             waiting = [job for job in self._jobs.values() if job.state is State.PENDING and job.queue in queues]
             taken: list[Job] = []
             times = [job.run_at for job in waiting if job.run_at > now]
+            times += [job.lease_until for job in self._running() if job.lease_until and job.queue in queues]
             memory = claim.memory
             for job in sorted((job for job in waiting if lifecycle.claimable(job, now)), key=_order):
                 free = self._free_at(job.limit, now)
@@ -120,6 +121,7 @@ class MemoryStore(Store):
         with self._lock:
             now = self._clock()
             found = [] if queues is not None else [job for job in self._jobs.values() if lifecycle.expired(job, now)]
+            found.sort(key=lambda job: job.expires_at or 0.0)
             return (found + self._lapsed(queues, memory, now))[:limit]
 
     async def extend(self, worker: Worker, leases: Sequence[Held], lease: float) -> Extended:

@@ -93,8 +93,8 @@ class Store(ABC):
 
     @abstractmethod
     async def lapsed(self, queues: Sequence[str] | None, limit: int, memory: int | None = None) -> list[Job]:
-        """Jobs `pending` past their `expires_at`, then those `running` on a lapsed lease, longest lapsed first; with
-        `queues` only lapsed runs of those; with `memory` only those that need no more."""
+        """Jobs `pending` past their `expires_at`, then those `running` on a lapsed lease, of each the longest first;
+        with `queues` only lapsed runs of those; with `memory` only those that need no more."""
 
     @abstractmethod
     async def extend(self, worker: Worker, leases: Sequence[Held], lease: float) -> Extended:

@@ -54,7 +54,8 @@ class Pulse:
         self._on_answer = on_answer
         self._on_extended = on_extended
         self._work_loop = asyncio.get_running_loop()
-        self._unanswered = 0
+        self._silent = 0.0
+        self._beat_at = time.monotonic()
         self._lock = threading.Lock()
         self._started: list[Held] = []
         self._wake: asyncio.Event | None = None
@@ -128,15 +129,17 @@ class Pulse:
         self._wake.clear()
 
     def _check_work_loop(self, lease: float) -> None:
-        """Ask the work loop to turn; end the process when it has answered none of many beats.
+        """Ask the work loop to turn; end the process when it has not for a long time.
 
-        Beats are counted, not seconds: a process that was frozen as a whole is not stuck.
+        Between two beats at most one interval counts: a process that was frozen as a whole is not stuck.
         """
-        if self._unanswered * self._interval > PATIENCE * lease:
-            log.error("worker.stuck", seconds=round(self._unanswered * self._interval))
+        now = time.monotonic()
+        self._silent += min(now - self._beat_at, self._interval)
+        self._beat_at = now
+        if self._silent > PATIENCE * lease:
+            log.error("worker.stuck", seconds=round(self._silent))
             os._exit(EXIT_STUCK)
-        self._unanswered += 1
         self._work_loop.call_soon_threadsafe(self._turned)
 
     def _turned(self) -> None:
-        self._unanswered = 0
+        self._silent = 0.0

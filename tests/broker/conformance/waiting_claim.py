@@ -68,6 +68,18 @@ class WaitingClaims(Case):
             (lease,) = await waiting
         assert lease.id == "soon"
 
+    async def test_woken_when_a_lease_lapses(self, connect: Connect, clock: Clock) -> None:
+        """As above: nobody tells of a worker that has died."""
+        broker = await connect(lease=0.2)
+        await leased(broker, "a")
+        waiting = asyncio.create_task(claims(broker, wait=60))
+        done, _ = await asyncio.wait([waiting], timeout=0.05)
+        assert not done
+        clock.advance(0.2)
+        async with asyncio.timeout(PATIENCE):
+            (again,) = await waiting
+        assert (again.id, again.job.attempt) == ("a", 2)
+
     async def test_woken_by_a_release(self, broker: Broker) -> None:
         lease = await leased(broker, "a")
         (again,) = await woken(broker, lambda: broker.settle(lease, Released()))

@@ -23,18 +23,16 @@ def take(db: Database, claim: Claim, now: float, *, calm: bool) -> Taken:
     names = jobs.json(queues)
     if not calm and db.one("any_lapsed", queues=names, memory=claim.memory, now=now):
         return Taken(lapsed=True, now=now)
-    taken: list[Job] = []
-    memory, next_at = claim.memory, None
-    while len(taken) < claim.slots:
-        _wake(db, names, now)
-        choice = lanes.choose(db, queues, claim.slots - len(taken), memory, now)
-        next_at = choice.next_at
-        if not choice.chosen:
-            break
-        taken += _lease(db, choice, claim, claim.tokens[len(taken) :], now)
-        memory -= sum(size for *_, size in choice.chosen)
-    times = [at for at in (next_at, db.value("next_ready", queues=names)) if at is not None]
+    _wake(db, names, now)
+    choice = lanes.choose(db, queues, claim.slots, claim.memory, now)
+    taken = _lease(db, choice, claim, now) if choice.chosen else []
+    times = [at for at in (choice.next_at, *_next(db, names, now)) if at is not None]
     return Taken(tuple(taken), next_at=min(times, default=None), now=now)
+
+
+def _next(db: Database, queues: str, now: float) -> tuple[float | None, float | None]:
+    """When a lane of these queues may become ready, and when a lease may lapse."""
+    return db.value("next_ready", queues=queues), db.value("next_lapse", queues=queues, now=now)
 
 
 def _wake(db: Database, queues: str, now: float) -> None:
@@ -45,7 +43,7 @@ def _wake(db: Database, queues: str, now: float) -> None:
     touched.refresh(now)
 
 
-def _lease(db: Database, choice: lanes.Choice, claim: Claim, tokens: Sequence[str], now: float) -> list[Job]:
+def _lease(db: Database, choice: lanes.Choice, claim: Claim, now: float) -> list[Job]:
     """Hand the chosen jobs out."""
     touched = lanes.Touched(db)
     taken = []
@@ -55,7 +53,7 @@ def _lease(db: Database, choice: lanes.Choice, claim: Claim, tokens: Sequence[st
             jobs.fetch(db, seq),
             worker=claim.worker,
             claim_id=claim.claim_id,
-            token=tokens[n],
+            token=claim.tokens[n],
             now=now,
             lease=claim.lease,
         )

@@ -171,16 +171,13 @@ def _columns(job: Job, lane: int) -> dict[str, Any]:
 
 def swap(db: Database, pairs: Sequence[tuple[Job, Job]], now: float, *, same_lease: bool) -> list[Job | None]:
     """Each new record, where the old one still stands."""
-    change = db.value("next_change", n=len(pairs)) - len(pairs)
     touched = lanes.Touched(db)
-    stored = [
-        _swap(db, old, new, change + n, touched, same_lease=same_lease) for n, (old, new) in enumerate(pairs, start=1)
-    ]
+    stored = [_swap(db, old, new, touched, same_lease=same_lease) for old, new in pairs]
     touched.refresh(now)
     return stored
 
 
-def _swap(db: Database, old: Job, new: Job, change: int, touched: lanes.Touched, *, same_lease: bool) -> Job | None:
+def _swap(db: Database, old: Job, new: Job, touched: lanes.Touched, *, same_lease: bool) -> Job | None:
     row = db.one(
         "swap",
         id=old.id,
@@ -199,11 +196,11 @@ def _swap(db: Database, old: Job, new: Job, change: int, touched: lanes.Touched,
         lease_until=new.lease_until,
         claimed_at=new.claimed_at,
         cancel_requested=new.cancel_requested,
-        change=change,
     )
     if row is None:
         return None
-    seq, started_at, progress, revision = row
+    seq, started_at, progress, revision, change = row
+    db.value("next_change", n=1)
     if old.state is State.PENDING:
         touched.lane_of(old)
     touched.key_of(new)

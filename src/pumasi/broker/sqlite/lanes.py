@@ -128,10 +128,12 @@ class _Lane(NamedTuple):
     priority: int
     memory: int
     limit: KeyLimit | None
+    #: the lanes of the same queue that come after it
+    others: Iterator[Row]
     jobs: Iterator[Row]
 
 
-#: what is compared first decides: priority, due time, id; then the row, and its lane
+#: what is compared first decides: priority, due time, id; then the row, or 0 for a lane not looked into yet
 _Candidate = tuple[int, float, str, int, _Lane]
 
 
@@ -143,43 +145,46 @@ class Choice(NamedTuple):
 
 
 def choose(db: Database, queues: Sequence[str], slots: int, memory: int, now: float) -> Choice:
-    """Up to `slots` jobs that fit into `memory` in sum. Reads only."""
+    """Up to `slots` jobs that fit into `memory` in sum. Reads only.
+
+    A merge: of each queue the best lane not looked into yet is a candidate by its first job; when its turn comes it
+    gives way to its next job that may be had, and to the next lane of its queue.
+    """
     heap: list[_Candidate] = []
-    times: list[float] = []
     for queue in queues:
-        times += _gather(db, queue, slots, memory, now, heap)
+        _push_lane(heap, iter(db.run("ready_lanes", queue=queue, memory=memory)))
     ledger = Ledger(db)
     chosen: list[tuple[int, int, int]] = []
+    times: list[float] = []
     while heap and len(chosen) < slots:
         *_, seq, lane = heappop(heap)
+        if not seq:
+            _push_lane(heap, lane.others)
+            if lane.memory > memory:
+                continue
+            lane = lane._replace(jobs=iter(db.run("lane_jobs", lane=lane.id, now=now)))
+            if not _push_job(heap, lane):  # all that are due have expired
+                times += [at for (at,) in db.all("lane_next", lane=lane.id, now=now)]
+            continue
         free = ledger.free_at(lane.limit, now)
         if lane.memory > memory or free is None or free > now:
             continue
         chosen.append((seq, lane.id, lane.memory))
         memory -= lane.memory
         ledger.add(lane.limit)
-        _push(heap, lane)
+        _push_job(heap, lane)
     return Choice(chosen, min(times, default=None))
 
 
-def _gather(db: Database, queue: str, slots: int, memory: int, now: float, heap: list[_Candidate]) -> list[float]:
-    """Put the first jobs of the best lanes of a queue among the candidates: no claim can reach into more than `slots`.
-
-    A lane whose due jobs have all expired gives none. Returns when such lanes have their next.
-    """
-    times: list[float] = []
-    lanes = db.run("ready_lanes", queue=queue, memory=memory)
-    for id, priority, size, keyed in lanes:
-        lane = _Lane(id, priority, size, _limit(keyed), iter(db.run("lane_jobs", lane=id, now=now)))
-        if not _push(heap, lane):
-            times += [at for (at,) in db.all("lane_next", lane=id, now=now)]
-        elif (slots := slots - 1) == 0:
-            break
-    lanes.close()
-    return times
+def _push_lane(heap: list[_Candidate], lanes: Iterator[Row]) -> None:
+    """Put the next of the lanes among the candidates."""
+    for id, priority, memory, keyed, head_at, head_id in lanes:
+        lane = _Lane(id, priority, memory, _limit(keyed), lanes, iter(()))
+        heappush(heap, (-priority, head_at, head_id, 0, lane))
+        return
 
 
-def _push(heap: list[_Candidate], lane: _Lane) -> bool:
+def _push_job(heap: list[_Candidate], lane: _Lane) -> bool:
     """Put the next job of a lane among the candidates; whether there was one."""
     for seq, run_at, id in lane.jobs:
         heappush(heap, (-lane.priority, run_at, id, seq, lane))

@@ -40,9 +40,9 @@ INSERT INTO label (name, value, job) VALUES (:name, :value, :job)
 -- swap: the next state of a job, if nobody changed it and, with :same_lease, nobody extended its lease
 UPDATE job SET state = :state, run_at = :run_at, ended_at = :ended_at, cause = :cause, lane = :lane, worker = :worker,
        claim_id = :claim_id, token = :token, attempt = :attempt, lease_until = :lease_until, claimed_at = :claimed_at,
-       cancel_requested = :cancel_requested, revision = revision + 1, change = :change
+       cancel_requested = :cancel_requested, revision = revision + 1, change = (SELECT change + 1 FROM counter)
 WHERE id = :id AND revision = :revision AND (NOT :same_lease OR lease_until IS :old_lease)
-RETURNING seq, started_at, progress, revision
+RETURNING seq, started_at, progress, revision, change
 
 -- rewrite: the text of a job that changed
 UPDATE body SET record = :record WHERE job = :seq
@@ -62,6 +62,11 @@ SELECT 1 FROM job INDEXED BY job_lease
 WHERE state = 'running' AND lease_until <= :now AND memory <= :memory
   AND queue IN (SELECT value FROM json_each(:queues))
 LIMIT 1
+
+-- next_lapse: when the first lease in these queues runs out, unless it is extended
+SELECT lease_until FROM job INDEXED BY job_lease
+WHERE state = 'running' AND lease_until > :now AND queue IN (SELECT value FROM json_each(:queues))
+ORDER BY lease_until LIMIT 1
 
 -- lapsed: runs that have outlived their leases, longest first
 SELECT seq FROM job INDEXED BY job_lease
@@ -126,7 +131,7 @@ SELECT min((SELECT ready_at FROM lane INDEXED BY lane_later
 FROM json_each(:queues) AS wanted
 
 -- ready_lanes: the lanes of a queue that may be had, best first
-SELECT id, priority, memory, keyed FROM lane INDEXED BY lane_ready
+SELECT id, priority, memory, keyed, head_at, head_id FROM lane INDEXED BY lane_ready
 WHERE ready = 1 AND queue = :queue AND memory <= :memory
 ORDER BY priority DESC, head_at, head_id
 

@@ -86,7 +86,7 @@ CREATE TABLE lane (
     ready_at REAL,
     UNIQUE (queue, priority, memory, keyed)
 ) STRICT;
-CREATE INDEX lane_ready ON lane (queue, priority DESC, head_at, head_id) WHERE ready = 1;
+CREATE INDEX lane_ready ON lane (queue, priority DESC, head_at, head_id, memory) WHERE ready = 1;
 CREATE INDEX lane_later ON lane (queue, ready_at) WHERE ready = 0 AND ready_at IS NOT NULL;
 CREATE INDEX lane_key ON lane (limit_key) WHERE limit_key IS NOT NULL;
 CREATE INDEX lane_empty ON lane (id) WHERE head_at IS NULL;
