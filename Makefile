@@ -40,8 +40,8 @@ imports: setup
 	$(BIN)/lint-imports
 
 locale: setup
-	$(BIN)/python tools/locale.py update
-	$(BIN)/python tools/locale.py compile
+	$(BIN)/python tools/catalogues.py update
+	$(BIN)/python tools/catalogues.py compile
 
 bench: setup
 	$(BIN)/python -m benchmarks $(BENCH)
