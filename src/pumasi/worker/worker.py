@@ -105,7 +105,7 @@ class Worker:
     async def _run(self) -> int:
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
         if not await self._connect():
-            return EXIT_NO_BROKER
+            return EXIT_NO_BROKER if self._require_broker else EXIT_DRAINED
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._admission = Admission(self._settings.memory, self._settings.data_dir)
         await asyncio.to_thread(self._scratch.open)
@@ -138,9 +138,10 @@ class Worker:
                 await self._broker.open()
                 return True
             except Unavailable as error:
-                log.warning("worker.no_broker", url=self._broker.url, reason=str(error), seconds=round(delay, 1))
                 if self._require_broker:
+                    log.error("worker.broker_required", url=self._broker.url, reason=str(error))
                     return False
+                log.warning("worker.no_broker", url=self._broker.url, reason=str(error), seconds=round(delay, 1))
             if await set_within(self._draining, delay):
                 return False
         return False

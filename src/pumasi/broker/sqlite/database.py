@@ -11,7 +11,7 @@ from typing import Any
 import apsw
 
 from pumasi.broker.sqlite.gate import BUSY, translated
-from pumasi.errors import Invalid
+from pumasi.errors import Invalid, Unavailable
 
 #: marks a file as ours: "PUMA"
 APPLICATION = 0x50554D41
@@ -108,9 +108,15 @@ def _connected(path: str) -> apsw.Connection:
 
 
 def _make_folder(path: str) -> bool:
-    """Make the folder of the file; whether the file is still to be made."""
+    """Make the folder of the file, that one level and no more; whether the file is still to be made.
+
+    A longer way that is missing is a typing mistake, or a disk that is not there yet.
+    """
     folder = os.path.dirname(path)
     try:
+        if not os.path.isdir(os.path.dirname(folder)):
+            text = "the folder {path} does not exist; make it, or mount its disk, or name another file"
+            raise Unavailable(text, path=folder)
         os.makedirs(folder, exist_ok=True)
         return not os.path.lexists(path)
     except (OSError, ValueError) as error:
