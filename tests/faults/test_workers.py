@@ -2,57 +2,12 @@
 
 import asyncio
 import os
-import random
 import signal
-from collections.abc import AsyncIterator
-from pathlib import Path
 
-import pytest
-
-from pumasi.core.job import Cause, Job, Query, State
-from tests.harness import System
+from pumasi.core.job import Cause, State
+from tests.faults.site import Site, noting
 from tests.locks import locked
-from tests.processes import Processes, alive, processes
-
-
-class Site:
-    """Real worker processes, and a system in this process that shares their broker."""
-
-    def __init__(self, system: System, workers: Processes) -> None:
-        self.system = system
-        self.workers = workers
-
-    def notes(self, name: str) -> list[str]:
-        """What scripts have written to a file of notes, line by line."""
-        path = self.system.folder / name
-        return path.read_text().split() if path.exists() else []
-
-    async def noted(self, name: str, count: int = 1) -> list[str]:
-        """The notes once there are so many."""
-        async with asyncio.timeout(30):
-            while len(self.notes(name)) < count:
-                await asyncio.sleep(0.02)
-        return self.notes(name)
-
-
-@pytest.fixture
-async def site(tmp_path: Path) -> AsyncIterator[Site]:
-    with processes(tmp_path) as workers:
-        async with System(tmp_path, workers.url).open() as system:
-            yield Site(system, workers)
-
-
-NOTE = """
-import os, time
-def note(name, text):
-    fd = os.open(os.path.join({folder!r}, name), os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    os.write(fd, (str(text) + "\\n").encode())
-    os.close(fd)
-"""
-
-
-def noting(site: Site, body: str) -> str:
-    return NOTE.format(folder=str(site.system.folder)) + body
+from tests.processes import alive
 
 
 async def test_a_job_of_a_killed_worker_runs_again_and_its_first_process_is_dead(site: Site) -> None:
@@ -161,47 +116,3 @@ async def test_what_had_finished_when_its_worker_died_is_told_by_the_next(site: 
     ended = await site.system.end(job)
     assert (ended.state, ended.result, ended.attempt) == (State.COMPLETED, '"first"', 1)
     assert len(site.notes("ran")) == 1
-
-
-JOBS, KILLS = 500, 10
-
-
-@pytest.mark.timeout(240)
-async def test_five_hundred_jobs_while_workers_are_killed_at_random(site: Site) -> None:
-    site.system.script("quick.py", noting(site, "def main(n):\n    note('ran', n)\n    return n"))
-    chance = random.Random(20)
-    jobs: list[Job] = []
-    endings: dict[str, Job] = {}
-    kills = KILLS
-    workers = [site.workers.worker("--slots", "4") for _ in range(2)]
-    for n in range(JOBS):
-        jobs.append(await site.system.submit("quick", {"n": n}))
-    async with asyncio.timeout(200):
-        while len(endings) < JOBS:
-            await site.system.broker.hint("changes", timeout=chance.uniform(0.3, 1.5))
-            if kills and chance.random() < 0.4:
-                kills -= 1
-                victim = chance.randrange(len(workers))
-                workers[victim].kill()
-                workers[victim] = site.workers.worker("--slots", "4")
-            await _observe(site, endings)
-    by_id = {job.id: n for n, job in enumerate(jobs)}
-    assert set(endings) == set(by_id)
-    for id, job in endings.items():
-        unlucky = (job.state, job.cause, job.deaths) == (State.FAILED, Cause.LOST, 3)
-        assert unlucky or (job.state, job.result) == (State.COMPLETED, str(by_id[id])), job.error
-    assert set(site.notes("ran")) == {str(n) for n in range(JOBS)}
-
-
-async def _observe(site: Site, endings: dict[str, Job]) -> None:
-    """Every ending there is; one that was seen before must stand as it was."""
-    cursor = None
-    while True:
-        page = await site.system.broker.find(
-            Query(states=(State.COMPLETED, State.FAILED, State.CANCELLED), cursor=cursor, limit=500)
-        )
-        for job in page.jobs:
-            assert endings.setdefault(job.id, job) == job
-        cursor = page.cursor
-        if cursor is None:
-            return

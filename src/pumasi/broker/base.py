@@ -87,7 +87,8 @@ class Broker(ABC):
         """Jobs that match, newest first by (created_at, id), at most `limit`; `cursor` of a page continues it.
 
         With `changed_after`: in order of `change`, those changed after it. Totals count all matches by state, whatever
-        the page and the states asked for. Raises: Invalid (a cursor that is none of ours).
+        the page and the states asked for; a page in order of change has none. A page holds 1000 jobs at most. Raises:
+        Invalid (a cursor that is none of ours, a limit below 1).
         """
 
     @abstractmethod

@@ -104,7 +104,8 @@ class MemoryStore(Store):
             waiting = [job for job in self._jobs.values() if job.state is State.PENDING and job.queue in queues]
             taken: list[Job] = []
             times = [job.run_at for job in waiting if job.run_at > now]
-            times += [job.lease_until for job in self._running() if job.lease_until and job.queue in queues]
+            leases = [job.lease_until or 0.0 for job in self._running() if job.queue in queues]
+            times += [until for until in leases if until > now]  # one that has lapsed was too large for this claim
             memory = claim.memory
             for job in sorted((job for job in waiting if lifecycle.claimable(job, now)), key=_order):
                 free = self._free_at(job.limit, now)

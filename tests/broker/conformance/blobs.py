@@ -7,6 +7,7 @@ import pytest
 
 from pumasi.broker.base import Broker
 from pumasi.core.outcome import Completed
+from pumasi.errors import ArtifactNotFound
 from tests.broker.conformance.base import MIB, Case, Clock, Connect, ended, leased, needs, submitted
 
 
@@ -65,6 +66,16 @@ class Blobs(Case):
         job = await broker.settle(lease, Completed(result_blob="result/a/1", result_size=len(text.encode())))
         assert (job.result, job.result_blob) == (None, "result/a/1")
         assert await broker.result(job) == text
+
+    @needs("blobs")
+    async def test_artifacts_are_those_of_the_last_attempt(self, broker: Broker) -> None:
+        job = await ended(broker, "a")
+        await broker.put_blob(job.artifact_key("page.png"), b"png")
+        await broker.put_blob("artifact/a/7/other.png", b"another attempt's")
+        assert await broker.artifacts(job) == {"page.png": 3}
+        assert await broker.artifact(job, "page.png") == b"png"
+        with pytest.raises(ArtifactNotFound):
+            await broker.artifact(job, "other.png")
 
     @needs("blobs")
     async def test_a_jobs_blobs_go_with_its_record(self, broker: Broker, clock: Clock) -> None:

@@ -168,6 +168,22 @@ class Find(Case):
         assert len((await broker.find(Query(changed_after=0))).jobs) == 11
 
     @needs("find")
+    async def test_a_long_prefix_finds_as_a_short_one_does(self, broker: Broker, clock: Clock) -> None:
+        await broker.submit([a_job(f"0193-abcd-{n}", queue="a" if n % 2 else "b") for n in range(5)])
+        await broker.submit([a_job("0193-abc"), a_job("0193-abcd"), a_job("0193-abce-1"), a_job("힣" * 9)])
+        page = await broker.find(Query(prefix="0193-abcd-"))
+        assert ids(page) == [f"0193-abcd-{n}" for n in range(4, -1, -1)]
+        assert page.totals == {"pending": 5}
+        assert ids(await broker.find(Query(prefix="0193-abcd-", queue="a"))) == ["0193-abcd-3", "0193-abcd-1"]
+        assert ids(await broker.find(Query(prefix="0193-abcd-", since=START + 1))) == []
+        assert ids(await broker.find(Query(prefix="0193-abcd-", states=(State.RUNNING,)))) == []
+        first = await broker.find(Query(prefix="0193-abcd-", limit=2))
+        rest = await broker.find(Query(prefix="0193-abcd-", limit=9, cursor=first.cursor))
+        assert ids(first) + ids(rest) == ids(page)
+        assert ids(await broker.find(Query(prefix="0193-abcd-", changed_after=0, limit=1))) == ["0193-abcd-0"]
+        assert len((await broker.find(Query(prefix="힣" * 9))).jobs) == 1
+
+    @needs("find")
     async def test_odd_names_are_only_names(self, broker: Broker) -> None:
         odd = "a\"b'c%_.$[0]\\ 품"
         job = await submitted(broker, script=odd, queue=odd, labels={odd: odd, "": ""})

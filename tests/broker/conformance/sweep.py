@@ -100,6 +100,20 @@ class Sweep(Case):
         clock.advance(5)
         assert sum(await asyncio.gather(*(broker.sweep() for broker in brokers))) == 50
 
+    async def test_a_sweep_may_leave_forgetting_to_another_time(self, connect: Connect, clock: Clock) -> None:
+        broker = await connect(retention=10)
+        await ended(broker, "a")
+        await broker.heartbeat(Worker(id="w1"), [])
+        await submitted(broker, "b", expires_at=clock.now + 5)
+        clock.advance(1000)
+        assert await broker.sweep(forget=False) == 1
+        assert (await broker.get("a")).id == "a"
+        assert len(await broker.workers()) == 1
+        assert await broker.sweep() == 0
+        assert await broker.workers() == []
+        with pytest.raises(JobNotFound):
+            await broker.get("a")
+
     # -- forgetting -----------------------------------------------------------------------------------------------
 
     async def test_an_ended_job_is_readable_for_the_retention_time(self, connect: Connect, clock: Clock) -> None:

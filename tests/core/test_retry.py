@@ -1,0 +1,27 @@
+"""When a failed run is tried again."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pumasi.core.job import Retry
+from pumasi.core.retry import backoff
+from tests.core.made import chances, retries
+
+
+@given(retries, st.integers(0, 10**6), chances)
+def test_full_jitter_lies_between_nothing_and_the_ceiling(retry: Retry, used: int, chance: float) -> None:
+    wait = backoff(retry, used, chance)
+    assert 0 <= wait <= retry.max_delay
+    if used == 0:
+        assert wait <= retry.delay
+    assert backoff(retry, used, 0.0) == 0
+
+
+def test_it_grows_by_the_factor_up_to_the_most() -> None:
+    retry = Retry(delay=1, factor=2, max_delay=10)
+    assert [backoff(retry, used, 0.5) for used in range(6)] == [0.5, 1, 2, 4, 5, 5]
+
+
+def test_no_number_is_too_large() -> None:
+    for factor in (2, 2.0, 1e308):
+        assert backoff(Retry(delay=1e308, factor=factor, max_delay=60), 10**6, 0.5) == 30
