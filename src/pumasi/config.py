@@ -67,7 +67,7 @@ class Settings(BaseSettings):
     # -- a worker
     worker_id: str | None = _setting(None, "name of the worker; worker-<8 hex> when empty", "WORKER_ID")
     slots: Annotated[int, Ge(1), Le(1024)] = _setting(4, "jobs run at one time", "MAX_WORKERS")
-    queues: Names = _setting((), "queues served, separated by commas; default when empty")
+    queues: Names = _setting((), "queues served, or patterns such as shop-*, separated by commas; default when empty")
     heartbeat: Annotated[Seconds, Gt(0)] = _setting(10.0, "time between heartbeats", "WORKER_HEARTBEAT_INTERVAL")
     poll_interval: Annotated[Seconds, Gt(0)] = _setting(10.0, "fallback poll when no news come", "POLL_INTERVAL")
     claim_wait: Annotated[Seconds, Gt(0)] = _setting(10.0, "longest wait of one claim", "TASK_QUEUE_TIMEOUT")

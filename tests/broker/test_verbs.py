@@ -78,7 +78,7 @@ async def given_up(broker: StoreBroker, store: Held, **values: Any) -> None:
 
 async def test_a_claim_given_up_in_the_midst_hands_back_what_it_took(broker: StoreBroker, store: Held) -> None:
     await submitted(broker, "a")
-    await given_up(broker, store, 4)
+    await given_up(broker, store, slots=4)
     job = await broker.get("a")
     assert (job.state, job.attempt, job.retries_used) == (State.PENDING, 1, 0)
     assert [lease.id for lease in await claims(broker)] == ["a"]

@@ -206,6 +206,26 @@ async def test_progress_log_and_artifacts_of_a_script_that_likes_to(working: Sys
     assert await working.broker.artifact(job, "page.png") == b"png"
 
 
+async def test_artifacts_that_the_manifest_means_and_lines_as_they_are_printed(working: System) -> None:
+    working.script("files/pumasi.toml", 'artifacts = ["out/*.csv"]')
+    source = """
+        import os, time
+        os.mkdir("out")
+        open("out/a.csv", "w").write("1")
+        open("out/b.txt", "w").write("2")
+        print("first")
+        while not os.path.exists(os.environ["HOME"] + "/go"):
+            time.sleep(0.02)
+        """
+    working.script("files/main.py", source)
+    job = await working.submit("files")
+    async for record in working.broker.follow(job.id):
+        assert record.data == b"first\n"
+        (scratch,) = (working.folder / "data" / "scratch").glob("*/*-1")
+        (scratch / "home" / "go").touch()
+    assert (await working.end(job)).artifacts == ("out/a.csv",)
+
+
 async def test_a_script_that_closes_everything_still_ends(working: System) -> None:
     working.script(
         "closes.py", "import os\nfor fd in range(256):\n    try: os.close(fd)\n    except OSError: pass\nos._exit(0)"

@@ -48,6 +48,11 @@ class Heard:
 
     def ring(self) -> None:
         """Wake the waiter, from any thread."""
+        if self._event.is_set():  # it has yet to look, and will see this too
+            return
+        if asyncio._get_running_loop() is self._loop:
+            self._event.set()
+            return
         with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits any more
             self._loop.call_soon_threadsafe(self._event.set)
 

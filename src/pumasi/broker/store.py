@@ -24,7 +24,7 @@ class Inserted(Struct, frozen=True):
 
 
 class Taken(Struct, frozen=True):
-    """What a take found: jobs claimed, whether lapsed runs wait to be reclaimed, and when something is next due."""
+    """What a take found: jobs claimed; or whether lapsed runs wait to be reclaimed, and when something is next due."""
 
     jobs: tuple[Job, ...] = ()
     #: then nothing was taken: the lapsed runs have their place in the order, so they are made pending first

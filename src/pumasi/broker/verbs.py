@@ -6,81 +6,41 @@ looking and waiting, and looks again by itself when nobody rings.
 """
 
 import asyncio
-import random
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 
-from msgspec.structs import replace
-
-from pumasi.broker.base import LEASE, MAX_PENDING, RETENTION, Broker
-from pumasi.broker.bell import Bell
-from pumasi.broker.store import Claim, Store, Taken
+from pumasi.broker.reads import FALLBACK_POLL, MAX_PAGE, StoreReader
+from pumasi.broker.store import Claim, Taken
 from pumasi.core import lifecycle
 from pumasi.core.bounds import MAX_SEQ, checked
 from pumasi.core.ids import new_token
 from pumasi.core.job import (
-    Event,
     Held,
     Job,
     KeyLimit,
     Lease,
-    Page,
     Query,
     Queue,
     QueueSettings,
     Record,
     State,
-    Stats,
     Stop,
     Worker,
 )
 from pumasi.core.outcome import Outcome, Released
 from pumasi.errors import Conflict, Invalid, JobNotFound, LeaseLost, QueueFull
 
-#: seconds after which a waiting claim looks again although nobody rang
-FALLBACK_POLL = 10.0
-#: seconds after which a watcher, or a follower of a log, does
-WATCH_POLL = 2.0
 #: a worker silent this long is forgotten
 FORGET_WORKER = 300.0
 #: a script's bundle is kept at least this long after it was stored: a submitter may count on it for an hour
 KEEP_SCRIPT = 2 * 3600.0
-#: jobs of one page, log records of one read, jobs of one step of a sweep
-MAX_PAGE = 1000
-MAX_RECORDS = 10_000
+#: jobs of one step of a sweep
 SWEEP_STEP = 500
 #: what a claim listens to beside its queues: a job under a keyed limit has ended, in whatever queue
 KEYS = "keys"
 
 
-class StoreBroker(Broker):
+class StoreBroker(StoreReader):
     """The contract over a store and a bell."""
-
-    def __init__(
-        self,
-        store: Store,
-        bell: Bell,
-        *,
-        url: str,
-        lease: float = LEASE,
-        max_pending: int = MAX_PENDING,
-        retention: float = RETENTION,
-        chance: Callable[[], float] = random.random,
-    ) -> None:
-        self.store = store
-        self.bell = bell
-        self.url = url
-        self.lease = lease
-        self.max_pending = max_pending
-        self.retention = retention
-        self._chance = chance
-
-    async def open(self) -> None:
-        await self.store.open()
-        await self.bell.open()
-
-    async def close(self) -> None:
-        await self.bell.close()
-        await self.store.close()
 
     # -- those who want work done ---------------------------------------------------------------------------------
 
@@ -96,19 +56,6 @@ class StoreBroker(Broker):
             self.bell.ring("changes", *{f"queue:{job.queue}" for job in done.jobs if job.id in done.fresh})
         return list(done.jobs)
 
-    async def get(self, id: str) -> Job:
-        (job,) = await self.store.load([id])
-        if job is None:
-            raise JobNotFound(id=id)
-        return job
-
-    async def find(self, query: Query) -> Page:
-        if query.limit < 1:
-            raise Invalid("limit is {limit}; it must be at least 1", limit=query.limit)
-        if query.limit > MAX_PAGE:
-            query = replace(query, limit=MAX_PAGE)
-        return await self.store.scan(query)
-
     async def cancel(self, id: str) -> Job:
         while True:
             job = await self.get(id)
@@ -119,17 +66,6 @@ class StoreBroker(Broker):
             if stored is not None:
                 self._ring([stored])
                 return stored
-
-    async def wait(self, id: str, timeout: float) -> Job:
-        clock = asyncio.get_running_loop().time
-        until = clock() + timeout
-        with self.bell.listen(f"job:{id}") as heard:
-            while True:
-                job = await self.get(id)
-                left = until - clock()
-                if job.ended or left <= 0:
-                    return job
-                await heard.wait(min(left, FALLBACK_POLL))
 
     # -- those who do it ------------------------------------------------------------------------------------------
 
@@ -203,33 +139,8 @@ class StoreBroker(Broker):
 
     # -- what is kept beside the jobs -----------------------------------------------------------------------------
 
-    async def read(self, id: str, after: int = 0, limit: int = 1000) -> list[Record]:
-        records = await self.store.read(id, min(max(after, 0), MAX_SEQ), min(max(limit, 1), MAX_RECORDS))
-        if records is None:
-            raise JobNotFound(id=id)
-        return records
-
-    async def follow(self, id: str, after: int = 0) -> AsyncIterator[Record]:
-        with self.bell.listen(f"log:{id}", f"job:{id}") as heard:
-            while True:
-                ended = (await self.get(id)).ended
-                records = await self.read(id, after)
-                for record in records:
-                    after = record.seq
-                    yield record
-                if not records:
-                    if ended:
-                        return
-                    await heard.wait(WATCH_POLL)
-
     async def put_blob(self, key: str, data: bytes) -> None:
         await self.store.put_blob(key, data)
-
-    async def get_blob(self, key: str) -> bytes | None:
-        return await self.store.get_blob(key)
-
-    async def list_blobs(self, prefix: str) -> dict[str, int]:
-        return await self.store.list_blobs(prefix)
 
     # -- those who look after it ----------------------------------------------------------------------------------
 
@@ -254,50 +165,10 @@ class StoreBroker(Broker):
             raise Invalid("{n} starts can never be granted by the limit {key!r}", n=n, key=limit.key)
         return await self.store.acquire(limit, n)
 
-    async def queues(self) -> list[Queue]:
-        return await self.store.queues()
-
     async def set_queue(self, name: str, settings: QueueSettings) -> Queue:
         await self.store.set_queue(name, settings)
         self.bell.ring(f"queue:{name}")
         return next(queue for queue in await self.store.queues() if queue.name == name)
-
-    async def workers(self) -> list[Worker]:
-        now = await self.store.now()
-        return [
-            replace(worker, status="lost") if worker.seen_at < now - 2 * self.lease else worker
-            for worker in await self.store.workers()
-        ]
-
-    async def stats(self) -> Stats:
-        return Stats(
-            jobs=tuple(await self.store.counts()),
-            queues=tuple(await self.store.queues()),
-            workers=tuple(await self.workers()),
-        )
-
-    async def now(self) -> float:
-        return await self.store.now()
-
-    # -- hints ----------------------------------------------------------------------------------------------------
-
-    async def hint(self, *topics: str, timeout: float) -> bool:
-        with self.bell.listen(*topics) as heard:
-            return await heard.wait(timeout)
-
-    async def watch(self, query: Query, after: int | None = None) -> AsyncIterator[Event]:
-        position = await self.position() if after is None else after
-        with self.bell.listen("changes") as heard:
-            while True:
-                page = await self.find(replace(query, changed_after=position, cursor=None, limit=200))
-                for job in page.jobs:
-                    position = max(position, job.change)
-                    yield Event(job.change, job)
-                if not page.jobs:
-                    await heard.wait(WATCH_POLL)
-
-    async def position(self) -> int:
-        return await self.store.position()
 
     # -- inside ---------------------------------------------------------------------------------------------------
 

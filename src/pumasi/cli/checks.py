@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pumasi.cli.output import print_table
+from pumasi.cli.target import target
 from pumasi.config import Settings
 from pumasi.errors import Error
 from pumasi.locale import gettext as _
@@ -101,7 +102,9 @@ async def reach_gateway(settings: Settings) -> Finding:
         return Finding(what, None, _("none runs on this data folder"))
     try:
         async with httpx2.AsyncClient(timeout=PATIENCE) as client:
-            answer = await client.get(f"{url.rstrip('/')}/readyz")
+            token = target(settings, url)[1]
+            headers = {"Authorization": f"Bearer {token}"} if token else {}
+            answer = await client.get(f"{url.rstrip('/')}/readyz", headers=headers)
     except httpx2.HTTPError as error:
         return Finding(what, False, _("{url} did not answer: {reason}").format(url=mask(url), reason=str(error)))
     return Finding(what, answer.status_code == 200, f"{mask(url)}: HTTP {answer.status_code}")

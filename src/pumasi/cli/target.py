@@ -30,7 +30,8 @@ def load(**flags: Any) -> Settings:
     settings = Settings.load(**flags)
     for note in settings.notes:
         say(_("warning: {text}").format(text=printable(str(note))))
-    log.configure(settings.log_format, "debug" if settings.debug else "warning")
+    format = "console" if settings.log_format == "auto" else settings.log_format  # a command speaks to people
+    log.configure(format, "debug" if settings.debug else "warning")
     return settings
 
 

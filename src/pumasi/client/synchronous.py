@@ -244,9 +244,10 @@ class _Loop:
             if self._stopped:
                 raise RuntimeError("this client is closed")
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=_turn, args=[self._loop], name="pumasi-client", daemon=True)
-                self._thread.start()
+                loop = asyncio.new_event_loop()
+                thread = threading.Thread(target=_turn, args=[loop], name="pumasi-client", daemon=True)
+                thread.start()  # a Ctrl-C in here leaves us as we were
+                self._loop, self._thread = loop, thread
             return self._loop
 
 

@@ -9,6 +9,8 @@ import ctypes
 import errno
 import os
 import stat
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from msgspec import Struct
@@ -16,6 +18,8 @@ from msgspec import Struct
 SYS_OPENAT2 = 437  # the same on every architecture
 RESOLVE_NO_SYMLINKS, RESOLVE_BENEATH = 0x04, 0x08
 MAX_BYTES = 64 * 1024 * 1024
+#: files taken by patterns
+MAX_FILES = 100
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -47,6 +51,18 @@ def collect(folder: Path, names: list[str], limit: int = MAX_BYTES) -> Collected
     finally:
         os.close(top)
     return found
+
+
+def matching(folder: Path, patterns: Sequence[str]) -> list[str]:
+    """Names of files below `folder` that a pattern means; symlinks are not followed."""
+    if not patterns:
+        return []
+    names = [
+        os.path.relpath(os.path.join(here, file), folder)
+        for here, _, files in os.walk(folder)
+        for file in sorted(files)
+    ]
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)][:MAX_FILES]
 
 
 def _read(top: int, name: str, limit: int) -> bytes:

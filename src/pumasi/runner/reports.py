@@ -1,6 +1,5 @@
 """What comes over a script's report pipe: progress, log lines, declared artifacts, and the value of `main`."""
 
-import contextlib
 import json
 from typing import Any
 
@@ -44,8 +43,9 @@ class Reports:
             case {"progress": [int() | float() as done, (int() | float() | None) as total, str() as note]}:
                 self._journal.progress(done, total, note[:1000])
             case {"log": str() as text}:
-                with contextlib.suppress(UnicodeEncodeError):
-                    self._journal.add("log", text.encode() + b"\n")
+                level = message.get("level", "info")
+                line = text if level == "info" else f"{level}: {text}"
+                self._journal.add("log", line.encode("utf-8", "replace") + b"\n")
             case {"artifact": str() as name}:
                 if name not in self.artifacts and len(self.artifacts) < MAX_ARTIFACTS:
                     self.artifacts.append(name)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from pumasi.core.job import INLINE_RESULT, Cause, Job, Lease, Limits, Record, Re
 from pumasi.core.outcome import Cancelled, Completed, Failed, Outcome, Released, Report
 from pumasi.errors import FetchFault, Invalid, SandboxFault
 from pumasi.log import get_logger
-from pumasi.runner.artifacts import collect
+from pumasi.runner.artifacts import collect, matching
 from pumasi.runner.journal import Journal
 from pumasi.runner.prepare import environment, payload
 from pumasi.runner.result import Result, Text
@@ -151,7 +151,8 @@ class Run:
             self._caged = False
             os.close(told)
             streams.close()
-        return await self._timed("collect", self._collect(folder, mode, explicit, ending, streams))
+        files = await self._timed("collect", self._collect(folder, streams, cached.manifest.artifacts))
+        return self._judged(mode, explicit, ending, streams, files)
 
     async def _cage(self, birth: Birth, streams: Streams, told: int) -> Ending:
         out, err, report = streams.writers
@@ -164,12 +165,24 @@ class Run:
         streams.drain()
         return ending
 
-    async def _collect(
-        self, folder: Path, mode: ResultMode, explicit: ResultMode | None, ending: Ending, streams: Streams
+    async def _collect(self, folder: Path, streams: Streams, patterns: Sequence[str]) -> dict[str, bytes]:
+        """The artifacts: what the script declared, and what its manifest means."""
+        work = folder / "work"
+        found = await asyncio.to_thread(
+            lambda: collect(work, list(dict.fromkeys([*streams.reports.artifacts, *matching(work, patterns)])))
+        )
+        self._warnings += found.refused
+        return found.files
+
+    def _judged(
+        self,
+        mode: ResultMode,
+        explicit: ResultMode | None,
+        ending: Ending,
+        streams: Streams,
+        files: dict[str, bytes],
     ) -> tuple[Outcome, dict[str, bytes]]:
         job = self.lease.job
-        artifacts = await asyncio.to_thread(collect, folder / "work", streams.reports.artifacts)
-        self._warnings += artifacts.refused
         if not ending.clean:
             self._warnings.append("not every process of the job could be killed")
             self.slot.close()
@@ -184,12 +197,12 @@ class Run:
                 stdout=streams.stdout,
                 stderr=streams.stderr,
                 reports=streams.reports,
-                report=self._report(ending, streams.total, tuple(artifacts.files)),
+                report=self._report(ending, streams.total, tuple(files)),
             )
         )
         streams.finish(taken=result is not None)
         outcome = msgspec.structs.replace(outcome, report=replace(outcome.report, log_tail=self._journal.tail))
-        blobs = {job.artifact_key(name): data for name, data in artifacts.files.items()}
+        blobs = {job.artifact_key(name): data for name, data in files.items()}
         if isinstance(outcome, Completed):
             outcome, more = _with_result(outcome, result, job)
             blobs |= more

@@ -25,6 +25,7 @@ def main() -> None:
     with os.fdopen(PAYLOAD, encoding="utf-8", newline="") as file:
         mode, folder, entry, parameters, *argv = file.read().split("\0")
     os.set_inheritable(REPORT, False)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log that is followed comes line by line
     sys.argv = [entry, *argv]
     json = import_json(folder) if mode == "return" else None
     sys.path.insert(0, folder)

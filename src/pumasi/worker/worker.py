@@ -31,6 +31,7 @@ from pumasi.worker.admission import Admission
 from pumasi.worker.delivery import Delivery
 from pumasi.worker.pace import background, delays, every, set_within
 from pumasi.worker.pulse import Beat, Pulse
+from pumasi.worker.queues import Served
 from pumasi.worker.spool import Spool
 from pumasi.worker.stats import Tally
 
@@ -67,6 +68,7 @@ class Worker:
         self._url = broker_url or settings.broker_url
         self._require_broker = require_broker
         self._broker = connect(self._url)
+        self._served = Served(self._broker, self.queues, settings.poll_interval)
         self._cache = Cache(settings.cache_dir)
         self._scratch = ScratchRoot(settings.data_dir / "scratch", self.name)
         self._spool = Spool(settings.spool_dir, self.name)
@@ -169,7 +171,7 @@ class Worker:
         """A claim that a drain interrupts; what it had won by then is released."""
         wait = min(self._settings.claim_wait, self._settings.poll_interval)
         claim = functools.partial(
-            self._broker.claim, self.name, self.queues, memory=self._admission.free, claim_id=claim_id
+            self._broker.claim, self.name, await self._served.now(), memory=self._admission.free, claim_id=claim_id
         )
         claiming = asyncio.ensure_future(claim(slots=slots, wait=wait))
         draining = asyncio.ensure_future(self._draining.wait())
@@ -322,7 +324,7 @@ class Worker:
         cache_age = self._settings.cache_cleanup_interval
         yield every(SWEEP_SECONDS, lambda: self._broker.sweep(forget=False))
         yield every(self._settings.cleanup_interval, self._broker.sweep)
-        yield every(cache_age, lambda: asyncio.to_thread(self._cache.clean, cache_age))
+        yield every(cache_age, lambda: self._cache.clean(cache_age))
 
 
 def _rules(settings: Settings, lease: float) -> Rules:

@@ -25,9 +25,10 @@ def take(db: Database, claim: Claim, now: float, *, calm: bool) -> Taken:
         return Taken(lapsed=True, now=now)
     _wake(db, names, now)
     choice = lanes.choose(db, queues, claim.slots, claim.memory, now)
-    taken = _lease(db, choice, claim, now) if choice.chosen else []
+    if choice.chosen:
+        return Taken(tuple(_lease(db, choice, claim, now)), now=now)
     times = [at for at in (choice.next_at, *_next(db, names, now)) if at is not None]
-    return Taken(tuple(taken), next_at=min(times, default=None), now=now)
+    return Taken(next_at=min(times, default=None), now=now)
 
 
 def _next(db: Database, queues: str, now: float) -> tuple[float | None, float | None]:

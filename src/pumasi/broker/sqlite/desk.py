@@ -123,16 +123,24 @@ class Desk:
         execute = database.connection.execute
         execute("BEGIN IMMEDIATE" if any(order.write for order in batch) else "BEGIN")
         for order in batch:
-            execute("SAVEPOINT one")
-            try:
-                order.result = order.step(database) if order.step else None
-            except Exception as error:
-                if isinstance(error, BROKEN) or not database.connection.in_transaction:
-                    raise  # SQLite has given up the whole transaction
-                order.error = translated(error, self._path, running=True)
-                execute("ROLLBACK TO one")
-            execute("RELEASE one")
-        execute("COMMIT")
+            if len(batch) == 1 or not order.write:
+                self._try(database, order, None)
+            else:
+                execute("SAVEPOINT one")
+                self._try(database, order, "ROLLBACK TO one")
+                execute("RELEASE one")
+        execute("COMMIT" if len(batch) > 1 or batch[0].error is None else "ROLLBACK")
+
+    def _try(self, database: Database, order: _Order, undo: str | None) -> None:
+        """Carry out one order; what it did before it failed is undone."""
+        try:
+            order.result = order.step(database) if order.step else None
+        except Exception as error:
+            if isinstance(error, BROKEN) or not database.connection.in_transaction:
+                raise  # SQLite has given up the whole transaction
+            order.error = translated(error, self._path, running=True)
+            if undo:
+                database.connection.execute(undo)
 
     def _connected(self) -> Database:
         if self._database is not None and self._database.moved():

@@ -1,0 +1,146 @@
+"""The verbs that change nothing, written once, over a store and a bell.
+
+Whoever waits listens to the bell *before* it looks, so that no ring falls between looking and waiting, and looks again
+by itself when nobody rings.
+"""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+
+from msgspec.structs import replace
+
+from pumasi.broker.base import LEASE, MAX_PENDING, RETENTION, Broker
+from pumasi.broker.bell import Bell
+from pumasi.broker.store import Store
+from pumasi.core.bounds import MAX_SEQ
+from pumasi.core.job import Event, Job, Page, Query, Queue, Record, Stats, Worker
+from pumasi.errors import Invalid, JobNotFound
+
+#: seconds after which whoever waits for a job looks again although nobody rang
+FALLBACK_POLL = 10.0
+#: seconds after which a watcher, or a follower of a log, does
+WATCH_POLL = 2.0
+#: jobs of one page, log records of one read
+MAX_PAGE = 1000
+MAX_RECORDS = 10_000
+
+
+class StoreReader(Broker):
+    """What can be seen of a store."""
+
+    def __init__(
+        self,
+        store: Store,
+        bell: Bell,
+        *,
+        url: str,
+        lease: float = LEASE,
+        max_pending: int = MAX_PENDING,
+        retention: float = RETENTION,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self.store = store
+        self.bell = bell
+        self.url = url
+        self.lease = lease
+        self.max_pending = max_pending
+        self.retention = retention
+        self._chance = chance
+
+    async def open(self) -> None:
+        await self.store.open()
+        await self.bell.open()
+
+    async def close(self) -> None:
+        await self.bell.close()
+        await self.store.close()
+
+    async def get(self, id: str) -> Job:
+        (job,) = await self.store.load([id])
+        if job is None:
+            raise JobNotFound(id=id)
+        return job
+
+    async def find(self, query: Query) -> Page:
+        if query.limit < 1:
+            raise Invalid("limit is {limit}; it must be at least 1", limit=query.limit)
+        if query.limit > MAX_PAGE:
+            query = replace(query, limit=MAX_PAGE)
+        return await self.store.scan(query)
+
+    async def wait(self, id: str, timeout: float) -> Job:
+        clock = asyncio.get_running_loop().time
+        until = clock() + timeout
+        with self.bell.listen(f"job:{id}") as heard:
+            while True:
+                job = await self.get(id)
+                left = until - clock()
+                if job.ended or left <= 0:
+                    return job
+                await heard.wait(min(left, FALLBACK_POLL))
+
+    async def read(self, id: str, after: int = 0, limit: int = 1000) -> list[Record]:
+        records = await self.store.read(id, min(max(after, 0), MAX_SEQ), min(max(limit, 1), MAX_RECORDS))
+        if records is None:
+            raise JobNotFound(id=id)
+        return records
+
+    async def follow(self, id: str, after: int = 0) -> AsyncIterator[Record]:
+        with self.bell.listen(f"log:{id}", f"job:{id}") as heard:
+            while True:
+                ended = (await self.get(id)).ended
+                records = await self.read(id, after)
+                for record in records:
+                    after = record.seq
+                    yield record
+                if not records:
+                    if ended:
+                        return
+                    await heard.wait(WATCH_POLL)
+
+    async def get_blob(self, key: str) -> bytes | None:
+        return await self.store.get_blob(key)
+
+    async def list_blobs(self, prefix: str) -> dict[str, int]:
+        return await self.store.list_blobs(prefix)
+
+    async def queues(self) -> list[Queue]:
+        return await self.store.queues()
+
+    async def workers(self) -> list[Worker]:
+        now = await self.store.now()
+        return [
+            replace(worker, status="lost") if worker.seen_at < now - 2 * self.lease else worker
+            for worker in await self.store.workers()
+        ]
+
+    async def stats(self) -> Stats:
+        return Stats(
+            jobs=tuple(await self.store.counts()),
+            queues=tuple(await self.store.queues()),
+            workers=tuple(await self.workers()),
+        )
+
+    async def now(self) -> float:
+        return await self.store.now()
+
+    # -- hints ----------------------------------------------------------------------------------------------------
+
+    async def hint(self, *topics: str, timeout: float) -> bool:
+        with self.bell.listen(*topics) as heard:
+            return await heard.wait(timeout)
+
+    async def watch(self, query: Query, after: int | None = None) -> AsyncIterator[Event]:
+        position = await self.position() if after is None else after
+        with self.bell.listen("changes") as heard:
+            while True:
+                page = await self.find(replace(query, changed_after=position, cursor=None, limit=200))
+                for job in page.jobs:
+                    position = max(position, job.change)
+                    yield Event(job.change, job)
+                if not page.jobs:
+                    await heard.wait(WATCH_POLL)
+
+    async def position(self) -> int:
+        return await self.store.position()
