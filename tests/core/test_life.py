@@ -1,4 +1,4 @@
-"""The life of a job seen through to its end."""
+"""The life of a job, whatever happens to it in whatever order."""
 
 from typing import Any
 
@@ -61,6 +61,45 @@ class Life:
                 self.job = lifecycle.reclaimed(self.job, self.now)
 
 
+def what_must_hold(before: Job, after: Job, now: float) -> None:
+    """The invariants of one step."""
+    if before.ended:
+        assert after is before
+    assert after.attempt - before.attempt in (0, 1)
+    for counter in ("retries_used", "deaths", "fetch_faults", "sandbox_faults"):
+        assert 0 <= getattr(after, counter) - getattr(before, counter) <= 1
+    assert after.retries_used < after.retry.max_attempts
+    assert after.deaths <= lifecycle.MAX_DEATHS
+    assert after.fetch_faults <= FETCH_TRIES
+    assert after.sandbox_faults <= lifecycle.MAX_SANDBOX_FAULTS
+    assert after.ended == (after.ended_at is not None)
+    assert (after.state is State.RUNNING) == (after.lease_until is not None)
+    if after.state is State.RUNNING:
+        assert after.token
+        assert after.worker
+    if after.state is State.COMPLETED:
+        assert (after.cause, after.error) == (None, None)
+    if after.state in (State.FAILED, State.CANCELLED):
+        assert after.cause is not None
+        assert after.error is not None
+    if after.state is State.PENDING:
+        assert not after.cancel_requested
+        assert after.worker is None
+    if after.ended and not before.ended:
+        assert after.ended_at == now
+
+
+@given(jobs, st.lists(happenings, max_size=40))
+def test_whatever_happens(job: Job, course: list[tuple[str, Any]]) -> None:
+    life = Life(job)
+    for what, how in course:
+        before = life.job
+        life.happens(what, how)
+        what_must_hold(before, life.job, life.now)
+        for name in ("id", "script", "parameters", "queue", "priority", "created_at", "retry", "limit", "labels"):
+            assert getattr(life.job, name) == getattr(before, name)
+
+
 @given(jobs, st.lists(happenings, max_size=15))
 def test_every_life_ends_when_somebody_sees_to_it(job: Job, course: list[tuple[str, Any]]) -> None:
     """From wherever it stands, a few more steps lead to an ending: nothing hangs for ever."""
@@ -86,6 +125,35 @@ def test_a_wrong_token_is_refused_in_every_state(job: Job, outcome: Outcome, cha
         life.happens(step, None)
         with pytest.raises(LeaseLost):
             lifecycle.settled(life.job, "forged", outcome, life.now, chance)
+
+
+@given(jobs, outcomes, chances)
+def test_a_repeated_settle_changes_nothing(job: Job, outcome: Outcome, chance: float) -> None:
+    life = Life(replace(job, run_at=0.0, expires_at=None))
+    life.happens("claim", None)
+    once = lifecycle.settled(life.job, "t0", outcome, life.now, chance)
+    assert lifecycle.settled(once, "t0", outcome, life.now + 5, 1 - chance) is once
+
+
+@given(jobs, st.integers(1, 6))
+def test_releases_use_no_tries(job: Job, n: int) -> None:
+    life = Life(replace(job, run_at=5.0, expires_at=None))
+    for attempt in range(1, n + 1):
+        life.happens("claim", None)
+        assert life.job.attempt == attempt
+        life.happens("settle", (Released(), 0.0))
+        assert (life.job.state, life.job.run_at) == (State.PENDING, 5.0)
+        assert (life.job.retries_used, life.job.deaths, life.job.sandbox_faults) == (0, 0, 0)
+
+
+@given(jobs, outcomes)
+def test_of_cancelled_runs_only_one_that_completes_is_not_cancelled(job: Job, outcome: Outcome) -> None:
+    life = Life(replace(job, run_at=0.0, expires_at=None))
+    life.happens("claim", None)
+    life.happens("cancel", None)
+    assert life.job.state is State.RUNNING
+    life.happens("settle", (outcome, 0.5))
+    assert life.job.state is (State.COMPLETED if isinstance(outcome, Completed) else State.CANCELLED)
 
 
 @given(jobs, chances)

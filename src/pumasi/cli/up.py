@@ -28,7 +28,10 @@ def command(
     port: Port = None,
     slots: Annotated[str | None, typer.Option("--slots", "-n", metavar="N", help=_("Jobs run at one time."))] = None,
     queue: Annotated[
-        list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help=_("A queue it serves, or a pattern such as shop-*; may be repeated."))
+        list[str] | None,
+        typer.Option(
+            "--queue", "-q", metavar="NAME", help=_("A queue it serves, or a pattern such as shop-*; may be repeated.")
+        ),
     ] = None,
     scripts: Annotated[
         str | None, typer.Option("--scripts", metavar="FOLDER", help=_("The folder of the scripts."))

@@ -20,7 +20,10 @@ def command(
     broker: Annotated[str | None, typer.Option("--broker", metavar="URL", help=_("URL of the broker."))] = None,
     slots: Annotated[str | None, typer.Option("--slots", "-n", metavar="N", help=_("Jobs run at one time."))] = None,
     queue: Annotated[
-        list[str] | None, typer.Option("--queue", "-q", metavar="NAME", help=_("A queue it serves, or a pattern such as shop-*; may be repeated."))
+        list[str] | None,
+        typer.Option(
+            "--queue", "-q", metavar="NAME", help=_("A queue it serves, or a pattern such as shop-*; may be repeated.")
+        ),
     ] = None,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help=_("Name of the worker."))] = None,
     max_runs: Annotated[
