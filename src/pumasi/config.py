@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr
@@ -165,7 +166,7 @@ class Settings(BaseSettings):
         if self._brokers:
             return str(self._brokers[0].value)
         kept = f"?retention={self.retention:g}" if "retention" in self._origins else ""
-        return f"sqlite:///{self.data_dir / 'pumasi.db'}{kept}"
+        return f"sqlite:///{quote(str(self.data_dir / 'pumasi.db'))}{kept}"
 
     @property
     def broker_why(self) -> str:

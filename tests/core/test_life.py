@@ -9,7 +9,8 @@ from msgspec.structs import replace
 
 from pumasi.core import lifecycle
 from pumasi.core.job import Cause, Job, Retry, State
-from pumasi.core.outcome import Failed, Outcome
+from pumasi.core.outcome import Completed, Failed, Outcome, Released
+from pumasi.core.retry import FETCH_TRIES
 from pumasi.errors import LeaseLost
 from tests.core.made import chances, jobs, outcomes
 

@@ -2,10 +2,12 @@
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from pumasi.core.job import Retry
-from pumasi.core.retry import backoff
-from tests.core.made import chances, retries
+from pumasi.core.job import Cause, Job, Retry
+from pumasi.core.outcome import Failed
+from pumasi.core.retry import FETCH_TRIES, backoff, retry_after
+from tests.core.made import chances, jobs, retries
 
 
 @given(retries, st.integers(0, 10**6), chances)
