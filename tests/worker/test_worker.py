@@ -25,10 +25,19 @@ async def test_a_job_that_needs_more_memory_than_the_worker_may_use_waits_and_st
     assert (await system.broker.get(large.id)).state is State.PENDING
 
 
+async def test_a_drain_does_not_wait_for_a_slot_to_come_free(system: System) -> None:
+    system.script("long.py", "import time\ntime.sleep(60)")
+    job = await system.submit("long")
+    async with system.working(slots=1, drain=0.2) as worker:
+        await system.until(job, lambda job: job.started_at is not None)
+        worker.drain()
+    assert (await system.broker.get(job.id)).state is State.PENDING
+
+
 async def test_a_worker_ends_by_itself_after_its_last_run(system: System) -> None:
     system.script("one.py", "def main(): return 1")
     jobs = [await system.submit("one") for _ in range(3)]
-    async with system.working(max_runs=2, slots=1) as worker:
+    async with system.working(max_runs=2, slots=4) as worker:
         for job in jobs[:2]:
             await system.end(job)
         assert worker.name

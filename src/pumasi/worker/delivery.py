@@ -33,7 +33,12 @@ class Delivery:
 
     async def replay(self) -> None:
         """Tell what earlier workers on this machine had finished and could not tell any more."""
-        for number, finished in await self._spool.adopt():
+        try:
+            adopted = await self._spool.adopt()
+        except OSError as error:  # they stay where they are, for the next worker
+            log.error("worker.spool_failed", reason=str(error))
+            return
+        for number, finished in adopted:
             log.info("worker.replayed", task_id=finished.lease.id)
             await self._tell(finished)
             self._spool.drop(number)

@@ -34,7 +34,7 @@ async def every(seconds: float, step: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(seconds * random.uniform(0.9, 1.1))
         try:
             await step()
-        except Error as error:
+        except (Error, OSError) as error:
             log.warning("worker.housekeeping_failed", reason=str(error))
 
 

@@ -90,11 +90,13 @@ class Worker:
         if not self._draining.is_set():
             log.info("worker.draining", runs=len(self._active), seconds=self._settings.drain)
             self._draining.set()
+            self._room.set()
 
     def stop(self) -> None:
         """End now: kill the runs and release their jobs."""
         self._draining.set()
         self._stopping.set()
+        self._room.set()
 
     async def run(self) -> int:
         """Work until drained; returns the exit code of the process (docs: "Exit codes").
@@ -152,7 +154,7 @@ class Worker:
         claim_id = new_token()
         waits = delays()
         while not self._draining.is_set():
-            free = self._settings.slots - sum(1 for active in self._active.values() if not active.finished)
+            free = self._free_slots()
             if free <= 0 or self._admission.disk_is_short():
                 await self._wait_for_room(full=free <= 0)
                 continue
@@ -166,6 +168,12 @@ class Worker:
             claim_id, waits = new_token(), delays()
             for lease in leases:
                 self._begin(lease)
+
+    def _free_slots(self) -> int:
+        """Slots without a run, as far as the worker may still begin runs."""
+        free = self._settings.slots - sum(1 for active in self._active.values() if not active.finished)
+        most = self._settings.max_runs
+        return min(free, most - self._runs_begun) if most else free
 
     async def _claim(self, slots: int, claim_id: str) -> list[Lease]:
         """A claim that a drain interrupts; what it had won by then is released."""
@@ -192,7 +200,8 @@ class Worker:
             await set_within(self._draining, DISK_PAUSE)
             return
         self._room.clear()
-        await self._room.wait()
+        if not self._draining.is_set():
+            await self._room.wait()
 
     # -- running --------------------------------------------------------------------------------------------------
 
@@ -281,11 +290,15 @@ class Worker:
                 active.run.stop(stop.reason, gently=stop.reason == "cancelled")
 
     async def _hear_stops(self) -> None:
-        """Cancels by bell: quicker than the next heartbeat."""
-        async for id in self._broker.stops(self.name):
-            self._on_stops(
-                [Stop(id, token, "cancelled") for token, active in self._active.items() if active.lease.id == id]
-            )
+        """Cancels by bell: quicker than the next heartbeat, which tells of them too."""
+        while True:
+            try:
+                async for id in self._broker.stops(self.name):
+                    runs = [token for token, active in self._active.items() if active.lease.id == id]
+                    self._on_stops([Stop(id, token, "cancelled") for token in runs])
+                return
+            except Unavailable as error:
+                log.warning("worker.housekeeping_failed", reason=str(error))
 
     # -- the pulse ------------------------------------------------------------------------------------------------
 
