@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from pumasi.core.job import INLINE_RESULT, Cause, Job, Lease, Limits, Record, ResultMode
 from pumasi.core.outcome import Cancelled, Completed, Failed, Outcome, Released, Report
-from pumasi.errors import FetchFault, Invalid, SandboxFault
+from pumasi.errors import FetchFault, Invalid, SandboxFault, Unavailable
 from pumasi.log import get_logger
 from pumasi.runner.artifacts import collect, matching
 from pumasi.runner.journal import Journal
@@ -57,6 +57,8 @@ class Finished(Struct, frozen=True, kw_only=True):
     outcome: Outcome
     blobs: dict[str, bytes] = msgspec.field(default_factory=dict)
     records: tuple[Record, ...] = ()
+    #: it stands in for what the broker would not take
+    refused: bool = False
 
 
 class Run:
@@ -102,6 +104,8 @@ class Run:
             outcome, blobs = Failed(cause=Cause.FETCH, error=str(error), report=self._report()), {}
         except Invalid as error:
             outcome, blobs = Failed(cause=Cause.INVALID, error=str(error), retryable=False, report=self._report()), {}
+        except Unavailable as error:  # the broker, before the script began
+            outcome, blobs = Released(reason="drain", error=str(error), report=self._report()), {}
         except SandboxFault as error:
             log.error("sandbox.fault", job_id=self.lease.id, reason=str(error))
             outcome, blobs = Released(reason="sandbox", error=str(error), report=self._report()), {}

@@ -4,9 +4,9 @@ import asyncio
 import contextlib
 
 from pumasi.broker import Broker
-from pumasi.core.job import Lease
+from pumasi.core.job import Cause, Lease
 from pumasi.core.outcome import Completed, Failed, Outcome, Released
-from pumasi.errors import JobNotFound, LeaseLost, Unavailable
+from pumasi.errors import Invalid, JobNotFound, LeaseLost, Unavailable
 from pumasi.log import get_logger
 from pumasi.runner.runner import Finished
 from pumasi.worker.pace import delays
@@ -68,9 +68,20 @@ class Delivery:
                 self._tally.lost += 1
                 log.warning("worker.lease_lost", task_id=lease.id)
                 return
+            except Invalid as error:  # the broker can never keep this: the job ends, and says so
+                log.error("worker.refused", task_id=lease.id, reason=str(error))
+                if finished.refused:
+                    return
+                finished = _refused(finished, error)
             else:
                 _log_end(lease, finished.outcome)
                 return
+
+
+def _refused(finished: Finished, error: Invalid) -> Finished:
+    """What is told in place of what the broker would not take."""
+    outcome = Failed(cause=Cause.OUTPUT, error=str(error), retryable=False)
+    return Finished(lease=finished.lease, outcome=outcome, refused=True)
 
 
 def _log_end(lease: Lease, outcome: Outcome) -> None:

@@ -241,9 +241,11 @@ class Worker:
             self._idle.append(active.slot)
             self._room.set()
         self._tally.ended(finished.outcome, time.monotonic() - began)
-        await self._delivery.deliver(finished)
-        del self._active[active.lease.token]
-        self._room.set()
+        try:
+            await self._delivery.deliver(finished)
+        finally:
+            del self._active[active.lease.token]
+            self._room.set()
 
     async def _on_birth(self, lease: Lease) -> None:
         """Just before the fork. A job that must not run twice waits for the answer; the others do not."""
