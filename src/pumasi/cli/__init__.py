@@ -21,8 +21,9 @@ def main(args: Sequence[str] | None = None) -> int:
     args = list(sys.argv[1:] if args is None else args)
     debug = "--debug" in _before_command(args)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, TextIOWrapper):  # a terminal that cannot show Korean shows its escapes
-            stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, TextIOWrapper):
+            # a terminal that cannot show Korean shows its escapes; whoever reads a pipe gets each line at once
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
     try:
         _choose_language(args)
         return _dispatch(args)
