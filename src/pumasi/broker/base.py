@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Self
 
 from pumasi.core.job import (
-    ENDED,
     Event,
     Held,
     Job,
@@ -28,8 +27,7 @@ from pumasi.core.job import (
 from pumasi.core.outcome import Outcome
 from pumasi.errors import ArtifactNotFound
 
-#: seconds: how often a worker extends its leases, and how long one lasts without
-HEARTBEAT = 10.0
+#: seconds a lease lasts without a heartbeat
 LEASE = 30.0
 #: a queue that has no bound of its own holds this many pending jobs
 MAX_PENDING = 1_000_000
@@ -96,9 +94,9 @@ class Broker(ABC):
         """Pending: ended as cancelled at once. Running: flagged, its worker is told by bell or heartbeat; a run that
         ends `completed` before it is stopped stays completed. Ended: unchanged. Raises: JobNotFound."""
 
+    @abstractmethod
     async def wait(self, id: str, timeout: float) -> Job:
         """The record once the job has ended, or as it stands after `timeout` seconds. Raises: JobNotFound."""
-        raise NotImplementedError
 
     async def result(self, job: Job) -> str | None:
         """The JSON text of a completed job's result, fetched from the blob store when it is large."""
@@ -157,9 +155,8 @@ class Broker(ABC):
         Raises: LeaseLost when the token no longer holds."""
 
     @abstractmethod
-    async def stops(self, worker: str) -> AsyncIterator[str]:
+    def stops(self, worker: str) -> AsyncIterator[str]:
         """Hints, as they come, of ids of jobs that this worker runs and that were cancelled; may never yield."""
-        yield ""
 
     # -- what is kept beside the jobs -----------------------------------------------------------------------------
 
@@ -167,18 +164,9 @@ class Broker(ABC):
     async def read(self, id: str, after: int = 0, limit: int = 1000) -> list[Record]:
         """Log records of a job with a seq greater than `after`, in order. Raises: JobNotFound."""
 
-    async def follow(self, id: str, after: int = 0) -> AsyncIterator[Record]:
+    @abstractmethod
+    def follow(self, id: str, after: int = 0) -> AsyncIterator[Record]:
         """Log records as they come, until the job has ended and all were given. Raises: JobNotFound."""
-        while True:
-            ended = (await self.get(id)).ended
-            records = await self.read(id, after)
-            for record in records:
-                after = record.seq
-                yield record
-            if not records:
-                if ended:
-                    return
-                await self.hint(f"log:{id}", f"job:{id}", timeout=2.0)
 
     @abstractmethod
     async def put_blob(self, key: str, data: bytes) -> None:
@@ -229,34 +217,18 @@ class Broker(ABC):
 
     # -- hints ----------------------------------------------------------------------------------------------------
 
+    @abstractmethod
     async def hint(self, *topics: str, timeout: float) -> bool:
         """Wait until something about `topics` may have changed; False when `timeout` seconds passed in silence.
 
         Topics: `queue:NAME`, `job:ID`, `log:ID`, `worker:ID`, `changes`. May wake for nothing, may sleep through news.
         """
-        raise NotImplementedError
 
-    async def watch(self, query: Query, after: int | None = None) -> AsyncIterator[Event]:
+    @abstractmethod
+    def watch(self, query: Query, after: int | None = None) -> AsyncIterator[Event]:
         """Events as jobs matching `query` change, from position `after` (None: from now). Best effort: changes that
         follow one another quickly may be told as one. State is truth, this is news."""
-        position = await self.position() if after is None else after
-        while True:
-            page = await self.find(_changes(query, position))
-            for job in page.jobs:
-                position = max(position, job.change)
-                yield Event(job.change, job)
-            if not page.jobs:
-                await self.hint("changes", timeout=2.0)
 
     @abstractmethod
     async def position(self) -> int:
         """The latest change there is: where a `watch` from now on begins."""
-
-
-def _changes(query: Query, position: int) -> Query:
-    from msgspec.structs import replace
-
-    return replace(query, changed_after=position, cursor=None, limit=200)
-
-
-__all__ = ["ENDED", "HEARTBEAT", "LEASE", "MAX_PENDING", "RETENTION", "Broker"]

@@ -23,7 +23,8 @@ from pumasi.runner.scratch import ScratchRoot, remove
 from pumasi.runner.streams import Streams
 from pumasi.runner.verdict import Observed, judge
 from pumasi.sandbox.base import Birth, Ending, StopReason
-from pumasi.sandbox.slot import LEVEL, Slot
+from pumasi.sandbox.level import LEVEL
+from pumasi.sandbox.slot import Slot
 from pumasi.scripts.cache import Cache, Cached
 from pumasi.scripts.fetch import fetch
 from pumasi.scripts.how import how_to_run
@@ -136,7 +137,7 @@ class Run:
 
     async def _caged_run(self, cached: Cached, folder: Path) -> tuple[Outcome, dict[str, bytes]]:
         job = self.lease.job
-        source = (cached.path / cached.entry_point).read_bytes()
+        source = cached.entry_path.read_bytes()
         explicit = job.result_mode or cached.manifest.result
         mode = how_to_run(source.decode("utf-8", "replace"), explicit, bool(job.args))
         streams = Streams(

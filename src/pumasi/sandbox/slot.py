@@ -21,7 +21,6 @@ from pumasi.log import get_logger
 from pumasi.sandbox.base import Birth, Ending, OnWarning, StopReason
 
 KEEPER = Path(__file__).with_name("keeper.py")
-LEVEL = "basic"
 
 log = get_logger(__name__)
 

@@ -171,9 +171,13 @@ class Worker:
 
     def _free_slots(self) -> int:
         """Slots without a run, as far as the worker may still begin runs."""
-        free = self._settings.slots - sum(1 for active in self._active.values() if not active.finished)
+        free = self._settings.slots - self._busy()
         most = self._settings.max_runs
         return min(free, most - self._runs_begun) if most else free
+
+    def _busy(self) -> int:
+        """Slots with a run; the pulse's thread asks, too."""
+        return sum(1 for active in list(self._active.values()) if not active.finished)
 
     async def _claim(self, slots: int, claim_id: str) -> list[Lease]:
         """A claim that a drain interrupts; what it had won by then is released."""
@@ -316,7 +320,7 @@ class Worker:
                 active.slot.alive(max(1.0, seconds - FENCE_MARGIN))
 
     def _record(self, status: str | None = None) -> WorkerRecord:
-        used = sum(1 for active in list(self._active.values()) if not active.finished)
+        used = self._busy()
         return WorkerRecord(
             id=self.name,
             status=status or ("draining" if self._draining.is_set() else "active"),  # type: ignore[arg-type]
