@@ -6,9 +6,10 @@ process at once; nothing survives its end.
 
 import threading
 import time
-from bisect import insort
+from bisect import bisect_left, insort
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from heapq import merge
 
 from msgspec import UNSET, Struct
 from msgspec.structs import replace
@@ -44,6 +45,9 @@ class MemoryStore(Store):
         self._clock = clock
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
+        #: of these, ids of those that run; and of those that wait, by queue, in the order in which they are handed out
+        self._run: set[str] = set()
+        self._line: dict[str, list[tuple[int, float, str]]] = defaultdict(list)
         self._logs: dict[str, list[Record]] = defaultdict(list)
         self._blobs: dict[str, tuple[float, bytes]] = {}
         self._workers: dict[str, Worker] = {}
@@ -101,13 +105,16 @@ class MemoryStore(Store):
             queues = {name for name in claim.queues if not self._settings(name).paused}
             if self._lapsed(queues, claim.memory, now):
                 return Taken(lapsed=True, now=now)
-            waiting = [job for job in self._jobs.values() if job.state is State.PENDING and job.queue in queues]
             taken: list[Job] = []
-            times = [job.run_at for job in waiting if job.run_at > now]
             leases = [job.lease_until or 0.0 for job in self._running() if job.queue in queues]
-            times += [until for until in leases if until > now]  # one that has lapsed was too large for this claim
+            times = [until for until in leases if until > now]  # one that has lapsed was too large for this claim
             memory = claim.memory
-            for job in sorted((job for job in waiting if lifecycle.claimable(job, now)), key=_order):
+            for job in self._waiting(queues):
+                if job.run_at > now:
+                    times.append(job.run_at)
+                    continue
+                if not lifecycle.claimable(job, now):
+                    continue
                 free = self._free_at(job.limit, now)
                 if job.required_memory > memory or free is None or free > now:
                     times += [free] if free is not None and free > now else []
@@ -257,7 +264,12 @@ class MemoryStore(Store):
         return self._queues.get(queue, _QueueSettings())
 
     def _running(self) -> list[Job]:
-        return [job for job in self._jobs.values() if job.state is State.RUNNING]
+        return [self._jobs[id] for id in self._run]
+
+    def _waiting(self, queues: Collection[str]) -> Iterator[Job]:
+        """Those of some queues that wait, in the order in which they are handed out."""
+        for _, _, id in merge(*(self._line[name].copy() for name in queues if name in self._line)):
+            yield self._jobs[id]
 
     def _lapsed(self, queues: Collection[str] | None, memory: int | None, now: float) -> list[Job]:
         found = [
@@ -271,7 +283,14 @@ class MemoryStore(Store):
 
     def _put(self, job: Job) -> Job:
         self._change += 1
+        before = self._jobs.get(job.id)
         stored = self._jobs[job.id] = replace(job, revision=job.revision + 1, change=self._change)
+        if before is not None and before.state is State.PENDING:
+            line = self._line[before.queue]
+            del line[bisect_left(line, _order(before))]
+        if stored.state is State.PENDING:
+            insort(self._line[stored.queue], _order(stored))
+        (self._run.add if stored.state is State.RUNNING else self._run.discard)(stored.id)
         return stored
 
     def _swap(self, old: Job, new: Job, *, same_lease: bool) -> Job | None:
@@ -296,6 +315,8 @@ class MemoryStore(Store):
 
     def _twin(self, job: Job, fresh: Iterable[Job]) -> tuple[str, Job] | None:
         """The record that already holds one of the job's keys, and the key."""
+        if job.idempotency_key is None and job.unique is None:
+            return None
         others = (*self._jobs.values(), *fresh)
         if (key := job.idempotency_key) is not None:
             for other in others:
@@ -311,8 +332,7 @@ class MemoryStore(Store):
         for queue, n in Counter(job.queue for job in fresh).items():
             bound = self._settings(queue).max_pending
             bound = max_pending if bound is None else bound
-            pending = sum(1 for job in self._jobs.values() if job.queue == queue and job.state is State.PENDING)
-            if pending + n > bound:
+            if len(self._line[queue]) + n > bound:
                 return queue, bound
         return None
 
