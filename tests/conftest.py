@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import System
+from tests.notes import Notes
 
 
 @pytest.fixture(autouse=True)
@@ -26,3 +27,12 @@ async def working(system: System) -> AsyncIterator[System]:
     """A system with a worker."""
     async with system.working():
         yield system
+
+
+@pytest.fixture
+async def notes() -> AsyncIterator[Notes]:
+    """Where scripts note what they do."""
+    notes = Notes()
+    await notes.open()
+    yield notes
+    await notes.close()

@@ -13,7 +13,6 @@ import pytest
 from pumasi.broker import connect
 from pumasi.core.job import Cause, Worker
 from pumasi.gateway.metrics import Metrics
-from pumasi.sandbox.level import BASIC
 from pumasi.scripts.manifest import Manifest, read_manifest
 from tests.pages import PAGES, ROOT, blocks, commands, links, sections
 
@@ -96,12 +95,6 @@ def test_every_field_of_a_manifest_is_named() -> None:
 
 def test_every_cause_is_named() -> None:
     assert first_cells("endings.md") == {cause.value for cause in Cause}
-
-
-def test_the_protections_are_those_of_the_doctor() -> None:
-    text = (ROOT / "docs" / "security.md").read_text("utf-8")
-    shown = [f"| {row.name} | {'on' if row.on else 'off'} | {row.why} |" for row in BASIC]
-    assert [line for line in text.splitlines() if re.match(r"\|[^|]*\| (on|off) \|", line)] == shown
 
 
 def test_every_field_of_a_request_is_named() -> None:

@@ -48,6 +48,7 @@ Size = Annotated[int, BeforeValidator(parse_size), Gt(0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Language = Annotated[Literal["ko", "en"], BeforeValidator(_language)]
 Folder = Annotated[Path, BeforeValidator(_expanded)]
+Folders = Annotated[tuple[Folder, ...], BeforeValidator(_names)]
 
 
 def _setting(default: Any, help: str, *aliases: str) -> Any:
@@ -91,6 +92,9 @@ class Settings(BaseSettings):
         "auto", "level of isolation: auto takes the best there is, a name exactly that, require only full"
     )
     python: str = _setting(sys.executable, "Python interpreter that runs the scripts")
+    visible: Folders = _setting(
+        (), "folders that scripts may read beside the interpreter and the system's own, separated by commas"
+    )
     nice: Annotated[int, Ge(0), Le(19)] = _setting(10, "niceness of the scripts")
     allow_env: Names = _setting((), "environment variables that scripts may ask for, separated by commas")
     # -- what is kept

@@ -1,8 +1,8 @@
 """`pumasi run`: the result on standard output, the log on standard error, the exit code, and nothing left behind."""
 
 import json
-import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -123,17 +123,17 @@ def test_what_cannot_be_run_exits_2(pumasi: Real, folder: Path, words: list[str]
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_an_interrupt_cancels_the_job(folder: Path, number: int, code: int) -> None:
-    source = "import os, sys, time\nprint('pid', os.getpid(), file=sys.stderr, flush=True)\ntime.sleep(60)\n"
-    write(folder, source)
-    with subprocess.Popen(
-        [sys.executable, "-m", "pumasi", "run", "job.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr is not None
-        pid = int(process.stderr.readline().split()[1])
-        process.send_signal(number)
-        out, err = process.communicate(timeout=30)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = server.getsockname()
+        write(folder, f"import socket, time\nline = socket.create_connection({address})\ntime.sleep(60)\n")
+        with subprocess.Popen(
+            [sys.executable, "-m", "pumasi", "run", "job.py"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            line, _ = server.accept()
+            process.send_signal(number)
+            out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (code, "")
     assert "cancelling; once more to kill it at once" in err
     assert "\ncancelled\n" in err
-    with pytest.raises(ProcessLookupError):
-        os.kill(pid, 0)
+    with line:
+        assert line.recv(1) == b""  # whoever held the other end is gone

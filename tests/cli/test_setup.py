@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,13 +76,15 @@ def test_a_gateway_that_is_gone_is_a_problem(pumasi: Pumasi, folder: Path) -> No
 def test_doctor_is_honest(pumasi: Pumasi, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _err = pumasi("doctor")
     assert code == 0
-    assert "isolation: level basic" in out
-    rows = {line[:40].strip(): line for line in out.splitlines()}
-    assert any(" off  " in row and name.startswith("own network") for name, row in rows.items())
+    assert "isolation: level full" in out
+    rows = [line for line in out.splitlines() if re.match(r".*  (on|off)  ", line)]
+    assert [row[:40].split("  ")[0] for row in rows if "  off  " in row] == ["network"]
+    assert "open: a script that asks for nothing reaches whatever this host reaches" in rows[-1]
     monkeypatch.setenv("PUMASI_OPEN_ACCESS", "true")
     assert "access          note  open: whoever reaches the gateway" in pumasi("doctor")[1]
     said = json.loads(pumasi("doctor", "--json")[1])
-    assert said["isolation"] == "basic"
+    assert said["isolation"] == "full"
+    assert {row["name"] for row in said["protections"]} >= {"own files", "own user", "system call filter"}
     assert {check["what"] for check in said["checks"]} >= {"Python", "SQLite", "data folder", "disk", "broker"}
 
 
@@ -93,9 +96,20 @@ def test_doctor_finds_a_token_that_others_can_read(pumasi: Pumasi, folder: Path)
     assert ".pumasi/token.json has mode 0644: others can read it; chmod 600 it" in out
 
 
-def test_doctor_tells_what_isolation_is_not_there(pumasi: Pumasi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PUMASI_ISOLATION", "full")
-    assert "isolation: level none" in pumasi("doctor")[1]
+def test_doctor_tells_what_a_level_leaves_out_and_why(pumasi: Pumasi, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUMASI_ISOLATION", "basic")
+    out = pumasi("doctor")[1]
+    assert "isolation: level basic" in out
+    off = [row["name"] for row in json.loads(pumasi("doctor", "--json")[1])["protections"] if not row["on"]]
+    assert {"own files", "own processes", "no capabilities", "file fence", "network"} <= set(off)
+
+
+def test_a_level_that_cannot_be_had_is_a_problem(pumasi: Pumasi, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUMASI_ISOLATION", "require")
+    monkeypatch.setenv("PUMASI_PYTHON", "/nowhere/python")
+    code, out, _err = pumasi("doctor")
+    assert code == 1
+    assert "isolation: level none" in out
 
 
 def test_a_data_folder_that_is_a_file(pumasi: Pumasi, folder: Path) -> None:

@@ -81,7 +81,7 @@ def until(condition: Callable[[], bool]) -> None:
 def test_a_whole_day(up: Up, real: Real, folder: Path) -> None:
     told = json.loads(up.token_file.read_text())
     assert f"gateway  {told['url']} (its API: {told['url']}/docs)\n" in up.greeting
-    assert "2 slots, queues default, isolation basic" in up.greeting
+    assert "2 slots, queues default, isolation full" in up.greeting
     code, out, err = real("submit", "pages", "--wait", "-p", "n=3")
     assert (code, out) == (0, "3\n")
     assert err == "page 1\npage 2\npage 3\n"

@@ -94,4 +94,4 @@ async def test_five_hundred_jobs_while_everything_is_killed_at_random(site: Site
     for id, job in endings.items():
         unlucky = (job.state, job.cause, job.deaths) == (State.FAILED, Cause.LOST, 3)
         assert unlucky or (job.state, job.result) == (State.COMPLETED, str(by_id[id])), job.error
-    assert set(site.notes("ran")) == {str(n) for n in range(JOBS)}
+    assert set(site.notes.of("ran")) == {str(n) for n in range(JOBS)}

@@ -2,12 +2,12 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 
 from pumasi.core.job import Cause, State
 from tests.harness import System
+from tests.notes import Notes
 
 CLASSIC = """
 import argparse, json
@@ -31,7 +31,7 @@ async def test_a_classic_script_with_argparse_and_a_guard_runs_untouched(working
     assert json.loads(job.result or "") == {"page": 7, "items": [1, 2, 3]}
     assert await working.log(job) == "scraping page 7\n"
     assert job.exit_code == 0
-    assert job.isolation == "basic"
+    assert job.isolation == "full"
     assert job.peaks.memory
     assert job.enforced.open_files == 1024
     assert {"fetch", "prepare", "run", "collect"} <= set(job.phases)
@@ -206,24 +206,26 @@ async def test_progress_log_and_artifacts_of_a_script_that_likes_to(working: Sys
     assert await working.broker.artifact(job, "page.png") == b"png"
 
 
-async def test_artifacts_that_the_manifest_means_and_lines_as_they_are_printed(working: System) -> None:
-    working.script("files/pumasi.toml", 'artifacts = ["out/*.csv"]')
+@pytest.mark.parametrize("scratch", ["memory", "disk"])
+async def test_artifacts_that_the_manifest_means_and_lines_as_they_are_printed(
+    working: System, notes: Notes, scratch: str
+) -> None:
+    working.script("files/pumasi.toml", f'artifacts = ["out/*.csv"]\nscratch = "{scratch}"')
     source = """
-        import os, time
-        os.mkdir("out")
-        open("out/a.csv", "w").write("1")
-        open("out/b.txt", "w").write("2")
-        print("first")
-        while not os.path.exists(os.environ["HOME"] + "/go"):
-            time.sleep(0.02)
-        """
-    working.script("files/main.py", source)
+os.mkdir("out")
+open("out/a.csv", "w").write("1")
+open("out/b.txt", "w").write("2")
+print("first")
+waits("test")
+"""
+    working.script("files/main.py", notes.source + source)
     job = await working.submit("files")
     async for record in working.broker.follow(job.id):
         assert record.data == b"first\n"
-        (scratch,) = (working.folder / "data" / "scratch").glob("*/*-1")
-        (scratch / "home" / "go").touch()
+        await notes.noted("test")
+        notes.go("test")
     assert (await working.end(job)).artifacts == ("out/a.csv",)
+    assert list((working.folder / "data" / "scratch").glob("*/*")) == []
 
 
 async def test_a_script_that_closes_everything_still_ends(working: System) -> None:
@@ -252,24 +254,15 @@ async def test_a_failed_run_is_tried_again_as_often_as_it_may(working: System) -
     assert (job.state, job.attempt, job.cause) == (State.FAILED, 2, Cause.EXIT)
 
 
-async def test_a_cancel_stops_the_script_and_its_children(working: System, tmp_path: Path) -> None:
-    mark = tmp_path / "child"
-    working.script(
-        "long.py",
-        f"""
-        import os, time
-        if os.fork() == 0:
-            os.setsid()
-            open({str(mark)!r}, "w").write(str(os.getpid()))
-        time.sleep(60)
-        """,
-    )
+async def test_a_cancel_stops_the_script_and_its_children(working: System, notes: Notes) -> None:
+    body = "if os.fork() == 0: os.setsid()\nnote('there', os.getpid())\ntime.sleep(60)"
+    working.script("long.py", notes.source + body)
     job = await working.submit("long")
-    await working.until(job, lambda _: mark.exists() and mark.read_text() != "")
+    await notes.noted("there", 2)
     await working.broker.cancel(job.id)
     ended = await working.end(job)
     assert (ended.state, ended.cause) == (State.CANCELLED, Cause.CANCELLED)
-    assert not os.path.exists(f"/proc/{mark.read_text()}")
+    await notes.gone("there")
 
 
 async def test_the_content_of_submit_time_runs_whatever_was_edited_since(system: System) -> None:

@@ -21,7 +21,7 @@ def script(folder: Path) -> Path:
 def test_a_script_gets_a_writable_copy_of_its_folder(tmp_path: Path) -> None:
     root = ScratchRoot(tmp_path / "scratch", "w")
     root.open()
-    folder = root.make("job", 1, script(tmp_path))
+    folder = root.filled("job", 1, script(tmp_path), None)
     (folder / "work" / "a.py").write_text("changed")
     assert (folder / "work" / "inner" / "b.txt").read_text() == "b"
     assert (tmp_path / "source" / "a.py").read_text() == "print(1)"
@@ -75,6 +75,16 @@ def test_artifacts_are_plain_files_of_the_folder_and_nothing_else(tmp_path: Path
         "no",
         "big",
     ]
-    found = collect(work, names, limit=50)
+    scratch = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    found = collect(scratch, names, ["out/*"], limit=50)
+    os.close(scratch)
     assert found.files == {"out/page.png": b"png"}
     assert len(found.refused) == len(names) - 1
+
+
+def test_a_script_that_took_its_folder_away_has_no_artifacts(tmp_path: Path) -> None:
+    scratch = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    found = collect(scratch, ["page.png"], ["*"])
+    os.close(scratch)
+    assert found.files == {}
+    assert len(found.refused) == 1

@@ -113,9 +113,28 @@ def test_two_manifests() -> None:
         of_folder("priority = 1", **{"main.py": block})
 
 
-def test_scratch_is_disk() -> None:
-    assert of_folder('scratch = "1MB"').limits().disk == 2**20
-    assert "two words for one limit" in str(problems('scratch = "1MB"\ndisk = "1MB"'))
+def test_scratch_says_where_and_disk_how_much() -> None:
+    manifest = of_folder('scratch = "disk"\ndisk = "1MB"')
+    assert (manifest.scratch, manifest.limits().disk) == ("disk", 2**20)
+    assert "says where the scratch is" in str(problems('scratch = "1MB"'))
+
+
+def test_a_browser_gets_room_unless_something_else_is_said() -> None:
+    manifest = of_folder("browser = true")
+    assert (manifest.limits().memory, manifest.limits().processes, manifest.memory_to_count()) == (
+        2 << 30,
+        512,
+        1 << 30,
+    )
+    small = of_folder('browser = true\nmemory_limit = "300MB"\nprocesses = 100\nrequired_memory = "200MB"')
+    assert (small.limits().memory, small.limits().processes, small.memory_to_count()) == (300 << 20, 100, 200 << 20)
+
+
+def test_a_command_runs_instead_of_python() -> None:
+    assert of_folder('command = ["node", "x.js"]').command == ("node", "x.js")
+    assert "mean nothing beside it" in str(problems('command = ["node"]\nentry_point = "x.py"'))
+    assert "mean nothing beside it" in str(problems('command = ["node"]\npreload = ["json"]'))
+    assert "has no main" in str(problems('command = ["node"]\nresult = "return"'))
 
 
 @pytest.mark.parametrize(
@@ -154,11 +173,12 @@ def test_scratch_is_disk() -> None:
         ("retry = { max_atempts = 2 }", "retry/max_atempts", "there is no such field"),
         ("memorylimit = 3", "memorylimit", "did you mean memory_limit?"),
         ("potatoes = 3", "potatoes", "there is no such field"),
-        ('network = "public"', "network", "nothing here can hold"),
-        ('network = "none"', "network", "nothing here can hold"),
-        ('network = ["example.org"]', "network", "nothing here can hold"),
+        ('network = "public"', "network", "does not exist yet"),
+        ('network = ["example.org"]', "network", "does not exist yet"),
         ('network = "wild"', "network", "must be one of 'host'"),
-        ('command = ["node", "x.js"]', "command", "do not exist here yet"),
+        ('command = "node x.js"', "command", "must be a list"),
+        ("command = []", "command", ""),
+        ('command = ["a\\u0000"]', "command/0", "NUL character"),
         ('python = "3.13"', "python", "does not exist"),
         ('parameters = { type = "objekt" }', "parameters", "/type: 'objekt'"),
         ('parameters = { "$ref" = "http://127.0.0.1:9/x.json" }', "parameters", "outside the schema"),

@@ -28,7 +28,7 @@ async def test_a_blob_that_the_broker_refuses(system: System, tmp_path: Path, mo
     await Delivery(system.broker, spool, Tally()).deliver(
         Finished(lease=lease, outcome=outcome, blobs={"result/job/1": b"x" * 9})
     )
-    spool.close()
+    await spool.close()
     job = await system.broker.get("job")
     assert (job.state, job.cause, job.error) == (State.FAILED, Cause.OUTPUT, "this is larger than the broker can keep")
     assert list((tmp_path / "spool").iterdir()) == []

@@ -28,14 +28,14 @@ async def test_what_was_dropped_is_gone_and_the_rest_is_adopted_by_the_next(tmp_
     numbers = await asyncio.gather(*(first.put(finished(f"job-{n}", b"x" * 1000)) for n in range(5)))
     for number in numbers[:3]:
         first.drop(number)
-    first.close()
+    await first.close()
     second = await opened(tmp_path, "second")
     adopted = await second.adopt()
     assert [item.lease.id for _, item in adopted] == ["job-3", "job-4"]
     assert adopted[0][1].blobs == {"b": b"x" * 1000}
     for number, _ in adopted:
         second.drop(number)
-    second.close()
+    await second.close()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -43,22 +43,22 @@ async def test_a_living_workers_spool_is_left_alone(tmp_path: Path) -> None:
     first, second = await opened(tmp_path, "first"), await opened(tmp_path, "second")
     await first.put(finished("job"))
     assert await second.adopt() == []
-    first.close()
+    await first.close()
     assert [item.lease.id for _, item in await second.adopt()] == ["job"]
-    second.close()
+    await second.close()
 
 
 async def test_a_torn_or_damaged_end_loses_only_itself(tmp_path: Path) -> None:
     first = await opened(tmp_path, "first")
     for n in range(3):
         await first.put(finished(f"job-{n}"))
-    first.close()
+    await first.close()
     (path,) = tmp_path.glob("first-*.spool")
     data = path.read_bytes()
     path.write_bytes(data[:-5])
     second = await opened(tmp_path, "second")
     assert [item.lease.id for _, item in await second.adopt()] == ["job-0", "job-1"]
-    second.close()
+    await second.close()
 
 
 async def test_a_killed_process_leaves_what_it_was_told_is_safe(tmp_path: Path) -> None:
@@ -77,7 +77,7 @@ asyncio.run(main())
     assert done.returncode == -9
     spool = await opened(tmp_path, "next")
     assert [item.lease.id for _, item in await spool.adopt()] == ["job"]
-    spool.close()
+    await spool.close()
 
 
 async def test_a_file_in_which_nothing_waits_does_not_grow_for_ever(tmp_path: Path) -> None:
@@ -85,5 +85,5 @@ async def test_a_file_in_which_nothing_waits_does_not_grow_for_ever(tmp_path: Pa
     for n in range(10):
         spool.drop(await spool.put(finished(f"job-{n}", b"x" * CUT_BYTES)))
         assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2 * CUT_BYTES
-    spool.close()
+    await spool.close()
     assert list(tmp_path.iterdir()) == []

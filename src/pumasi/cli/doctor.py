@@ -6,6 +6,9 @@ import platform
 import shutil
 import stat
 import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pumasi
 from pumasi.cli import FAILED, OK
@@ -25,6 +28,9 @@ from pumasi.errors import BadSetting
 from pumasi.locale import gettext as _
 from pumasi.units import format_size
 
+if TYPE_CHECKING:
+    from pumasi.sandbox.protections import Protection
+
 #: bytes of free disk below which a worker takes no jobs, and below which it is worth saying
 _DISK_FLOOR, _DISK_LOW = 256 * 1024 * 1024, 2 * 1024**3
 
@@ -33,10 +39,9 @@ DETAILS = _("Exit code: 0 when nothing is wrong, 1 when something is.")
 
 def command(json: Json = False) -> int:
     settings = load()
-    findings = asyncio.run(_findings(settings))
-    level, protections = _isolation(settings)
+    findings, (level, protections) = asyncio.run(_all(settings))
     if json:
-        listed = [{"name": name, "on": on, "why": why} for name, on, why in protections]
+        listed = [{"name": row.name, "on": row.on, "why": row.why} for row in protections]
         checks = [finding._asdict() for finding in findings]
         print_json({"version": pumasi.__version__, "checks": checks, "isolation": level, "protections": listed})
     else:
@@ -45,9 +50,13 @@ def command(json: Json = False) -> int:
         write(_("isolation: level {level}").format(level=level or _("none")))
         words = {True: _("on"), False: _("off")}
         print_table(
-            (_("protection"), "", _("how, or why not")), [(_(n), words[on], _(why)) for n, on, why in protections]
+            (_("protection"), "", _("how, or why not")), [(row.name, words[row.on], row.why) for row in protections]
         )
-    return OK if all(finding.ok is not False for finding in findings) else FAILED
+    return OK if level and all(finding.ok is not False for finding in findings) else FAILED
+
+
+async def _all(settings: Settings) -> "tuple[list[Finding], tuple[str | None, list[Protection]]]":
+    return await _findings(settings), await _isolation(settings)
 
 
 async def _findings(settings: Settings) -> list[Finding]:
@@ -124,11 +133,22 @@ def _token_file(settings: Settings) -> Finding:
     return Finding(what, True, _("{path}, mode {mode:04o}").format(path=settings.token_file, mode=mode))
 
 
-def _isolation(settings: Settings) -> tuple[str | None, list[tuple[str, bool, str]]]:
-    from pumasi.sandbox.level import BASIC, choose
+async def _isolation(settings: Settings) -> "tuple[str | None, list[Protection]]":
+    """The level that a worker would have here, found as a worker finds it: by running a first program."""
+    from pumasi.sandbox.protections import Protection, protections
+    from pumasi.sandbox.templates import Templates
 
-    try:
-        level = choose(settings.isolation)
-    except BadSetting as error:
-        return None, [(settings.isolation, False, str(error))]
-    return level, [(row.name, row.on, row.why) for row in BASIC]
+    with tempfile.TemporaryDirectory(prefix="pumasi-doctor-") as folder:
+        os.chmod(folder, 0o711)  # noqa: S103 - the users of slots pass through it
+        templates = Templates(
+            settings.isolation, python=settings.python, visible=[], cache=Path(folder, "cache"),
+            scratch=Path(folder, "scratch"), slots=1, memory=settings.memory_limit,
+        )  # fmt: skip
+        try:
+            await templates.open()
+            assert templates.parts is not None
+            return templates.level, list(protections(templates.host, templates.parts, templates.reasons))
+        except BadSetting as error:
+            return None, [Protection(settings.isolation, False, str(error))]
+        finally:
+            await templates.close()

@@ -103,6 +103,7 @@ def _history(job: "Job") -> Iterator[tuple[str, Any]]:
     yield _("workers lost"), job.deaths or None
     yield _("worker"), job.worker
     yield _("isolation"), job.isolation
+    yield _("left open"), ", ".join(job.openings)
     yield _("files"), ", ".join(job.artifacts)
 
 

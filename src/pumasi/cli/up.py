@@ -55,6 +55,7 @@ async def _up(flags: dict[str, Any]) -> int:
 
     settings = load(**flags)
     worker, answering, stop = Worker(settings), asyncio.Event(), asyncio.Event()
+    await worker.probe()
 
     def ready(url: str) -> None:
         _greet(url, settings, worker)
@@ -68,6 +69,7 @@ async def _up(flags: dict[str, Any]) -> int:
     serving = asyncio.create_task(serve(settings, ready=ready, stop=stop))
     with signals(Draining(settings, drain, worker.stop)):
         if not await _came_first(answering, serving):
+            await worker.release()
             return await serving
         working = asyncio.create_task(worker.run())
         try:

@@ -49,6 +49,7 @@ async def _work(flags: dict[str, Any], *, require_broker: bool) -> int:
 
     settings = load(**flags)
     worker = Worker(settings, require_broker=require_broker)
+    await worker.probe()
     text = _("worker {name}: {slots} slots, queues {queues}, isolation {level}, broker {broker}")
     say(
         text.format(

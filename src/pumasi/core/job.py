@@ -182,6 +182,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     #: limits as they were in force, with the worker's defaults filled in
     enforced: Limits = Limits()
     isolation: str | None = None
+    #: what the cage of its last run left open: host-network, user-namespaces, disk-scratch
+    openings: tuple[str, ...] = ()
     #: seconds spent in `fetch`, `prepare`, `run`, `collect`
     phases: dict[str, float] = field(default_factory=dict)
     #: last lines of its log, for the record

@@ -85,7 +85,7 @@ def settled(job: Job, token: str, outcome: Outcome, now: float, chance: float) -
         raise LeaseLost(id=job.id)
     if job.state is not State.RUNNING:
         return job
-    job = _observed(job, outcome.report)
+    job = _observed(job, outcome.report, now)
     match outcome:
         case Completed():
             done = _ended(job, State.COMPLETED, None, None, now)
@@ -160,14 +160,20 @@ def _ended(job: Job, state: State, cause: Cause | None, error: str | None, now: 
     return replace(job, state=state, cause=cause, error=error, ended_at=now, lease_until=None, claim_id=None)
 
 
-def _observed(job: Job, report: Report) -> Job:
+def _observed(job: Job, report: Report, now: float) -> Job:
+    """With what was seen of its run; a run that was over before anybody said that it began has begun, too."""
+    started_at = job.started_at
+    if started_at is None and "run" in report.phases:
+        started_at = max(job.claimed_at or 0.0, now - report.phases["run"])
     return replace(
         job,
+        started_at=started_at,
         exit_code=report.exit_code,
         signal=report.signal,
         peaks=report.peaks,
         enforced=report.enforced,
         isolation=report.isolation,
+        openings=report.openings,
         phases=report.phases,
         log_tail=report.log_tail,
         warnings=report.warnings,

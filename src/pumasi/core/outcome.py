@@ -15,6 +15,8 @@ class Report(Struct, frozen=True, kw_only=True, omit_defaults=True):
     peaks: Limits = Limits()
     enforced: Limits = Limits()
     isolation: str | None = None
+    #: what its cage left open: host-network, user-namespaces, disk-scratch
+    openings: tuple[str, ...] = ()
     phases: dict[str, float] = field(default_factory=dict)
     log_tail: str = ""
     warnings: tuple[str, ...] = ()

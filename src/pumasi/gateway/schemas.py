@@ -142,6 +142,7 @@ class JobView(BaseModel):
     )
     requested_limits: LimitsView = Field(description="what the job, or its script, asked for")
     isolation: str | None
+    openings: list[str] = Field(description="what the cage left open: host-network, user-namespaces, disk-scratch")
     timeout: float | None
     required_memory: int
     result_mode: str | None

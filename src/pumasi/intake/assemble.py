@@ -8,13 +8,16 @@ from msgspec.structs import replace
 
 from pumasi.core import strict
 from pumasi.core.job import Job, KeyLimit, Limits, Retry
-from pumasi.intake.fields import refusal
+from pumasi.intake.fields import Problem, refusal
 from pumasi.intake.keys import key_limit
 from pumasi.intake.parameters import wrong_parameters
 from pumasi.intake.request import JobRequest, LimitsRequest, RetryRequest
 from pumasi.scripts.base import Script
 from pumasi.scripts.manifest import Manifest
+from pumasi.units import format_size
 
+#: bytes of the parameters of a command; the kernel takes 128 KiB for one argument
+MAX_ARGUMENT = 100 * 1024
 #: what a repetition keeps of the job it repeats
 _ASKED = (
     "script", "version", "digest", "parameters", "args", "queue", "priority", "timeout", "limits", "required_memory",
@@ -30,6 +33,7 @@ def assembled(request: JobRequest, script: Script, *, id: str, now: float) -> Jo
     """
     manifest = script.manifest
     _check_parameters(request, manifest)
+    _check_command(request, manifest)
     due = request.due(now)
     expires = _first(request.expires, manifest.expires)
     job = Job(
@@ -52,7 +56,7 @@ def assembled(request: JobRequest, script: Script, *, id: str, now: float) -> Jo
         body_hash=body_hash(request),
         labels={**(manifest.labels or {}), **(request.labels or {})},
     )
-    required = _first(request.required_memory, manifest.required_memory)
+    required = _first(request.required_memory, manifest.memory_to_count())
     job = job if required is None else replace(job, required_memory=required)
     return replace(job, limit=_limit(request, manifest, job))
 
@@ -75,6 +79,17 @@ def _check_parameters(request: JobRequest, manifest: Manifest) -> None:
     problems = wrong_parameters(manifest.parameters, request.parameters or {})
     if problems:
         raise refusal(problems)
+
+
+def _check_command(request: JobRequest, manifest: Manifest) -> None:
+    """A program that is not Python gets its parameters as one argument, and has no `main`."""
+    if manifest.command is None:
+        return
+    if request.parameters is not None and (size := len(strict.dumps(request.parameters).encode())) > MAX_ARGUMENT:
+        text = "are {size} of JSON; a command gets them as one argument, which holds {limit} at most"
+        raise refusal([Problem("/parameters", text, {"size": format_size(size), "limit": format_size(MAX_ARGUMENT)})])
+    if request.result == "return":
+        raise refusal([Problem("/result", "a command has no main whose value could be returned", {})])
 
 
 def _limits(asked: LimitsRequest | None, of_script: Limits) -> Limits:

@@ -11,7 +11,6 @@ import os
 import stat
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 
 from msgspec import Struct
 
@@ -35,12 +34,17 @@ class Collected(Struct):
     refused: list[str]
 
 
-def collect(folder: Path, names: list[str], limit: int = MAX_BYTES) -> Collected:
-    """Read the named files below `folder`; together at most `limit` bytes."""
+def collect(scratch: int, declared: Sequence[str], patterns: Sequence[str], limit: int = MAX_BYTES) -> Collected:
+    """Read the declared files, and those that a pattern means, in the folder `work` of a scratch, which is given as an
+    fd; together at most `limit` bytes."""
     found = Collected({}, [])
-    top = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        for name in names:
+        top = _open_beneath(scratch, "work", os.O_DIRECTORY)
+    except OSError as error:  # the script has taken its own folder away
+        found.refused += [f"artifact {name!r} was not collected: {error.strerror}" for name in declared]
+        return found
+    try:
+        for name in dict.fromkeys([*declared, *_matching(top, patterns)]):
             try:
                 data = _read(top, name, limit)
             except OSError as error:
@@ -53,13 +57,13 @@ def collect(folder: Path, names: list[str], limit: int = MAX_BYTES) -> Collected
     return found
 
 
-def matching(folder: Path, patterns: Sequence[str]) -> list[str]:
-    """Names of files below `folder` that a pattern means; symlinks are not followed."""
+def _matching(top: int, patterns: Sequence[str]) -> list[str]:
+    """Names of files below a folder that a pattern means; symlinks are not followed."""
     if not patterns:
         return []
     names = [
-        os.path.relpath(os.path.join(here, file), folder)
-        for here, _, files in os.walk(folder)
+        os.path.normpath(os.path.join(here, file))
+        for here, _, files, _ in os.fwalk(".", dir_fd=top)
         for file in sorted(files)
     ]
     return [name for name in names if any(fnmatchcase(name, pattern) for pattern in patterns)][:MAX_FILES]
@@ -76,8 +80,9 @@ def _read(top: int, name: str, limit: int) -> bytes:
         return file.read(limit)
 
 
-def _open_beneath(top: int, name: str) -> int:
-    how = _OpenHow(os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
+def _open_beneath(top: int, name: str, flags: int = 0) -> int:
+    flags |= os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+    how = _OpenHow(flags, 0, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS)
     fd: int = _libc.syscall(SYS_OPENAT2, top, os.fsencode(name), ctypes.byref(how), ctypes.sizeof(how))
     if fd < 0:
         number = ctypes.get_errno()

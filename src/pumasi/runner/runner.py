@@ -1,9 +1,11 @@
 """One attempt of one job: fetch, prepare, cage, collect."""
 
 import asyncio
+import contextlib
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,22 +17,22 @@ from pumasi.core.job import INLINE_RESULT, Cause, Job, Lease, Limits, Record, Re
 from pumasi.core.outcome import Cancelled, Completed, Failed, Outcome, Released, Report
 from pumasi.errors import FetchFault, Invalid, SandboxFault, Unavailable
 from pumasi.log import get_logger
-from pumasi.runner.artifacts import collect, matching
+from pumasi.runner.artifacts import collect
 from pumasi.runner.journal import Journal
-from pumasi.runner.prepare import environment, payload
+from pumasi.runner.prepare import INSIDE, Place, environment, payload
 from pumasi.runner.result import Result, Text
 from pumasi.runner.scratch import ScratchRoot, remove
 from pumasi.runner.streams import Streams
 from pumasi.runner.verdict import Observed, judge
-from pumasi.sandbox.base import Birth, Ending, StopReason
-from pumasi.sandbox.level import LEVEL
+from pumasi.sandbox.base import Birth, Ending, Need, StopReason, in_memory
 from pumasi.sandbox.slot import Slot
+from pumasi.sandbox.templates import Templates
 from pumasi.scripts.cache import Cache, Cached
 from pumasi.scripts.fetch import fetch
 from pumasi.scripts.how import how_to_run
+from pumasi.scripts.manifest import Manifest
 from pumasi.units import format_size
 
-BOOTSTRAP = Path(__file__).parent.parent / "sandbox" / "bootstrap.py"
 _T = TypeVar("_T")
 
 log = get_logger(__name__)
@@ -62,40 +64,54 @@ class Finished(Struct, frozen=True, kw_only=True):
     refused: bool = False
 
 
+class _Scratch(Struct, frozen=True):
+    """A run's scratch: where the process sees it, and the folder on our side, if it is one."""
+
+    place: Place
+    folder: Path | None = None
+
+
 class Run:
     """An attempt under way. `stop` may be called at any time; `execute` never raises for what a script did."""
 
     def __init__(
         self,
         lease: Lease,
-        slot: Slot,
         *,
         rules: Rules,
         cache: Cache,
+        templates: Templates,
         scratch: ScratchRoot,
         get_blob: Callable[[str], Awaitable[bytes | None]],
         journal: Journal,
         on_birth: Callable[[], Awaitable[None]],
     ) -> None:
         self.lease = lease
-        self.slot = slot
         self._rules = rules
         self._cache = cache
+        self._templates = templates
         self._scratch = scratch
         self._get_blob = get_blob
         self._journal = journal
         self._on_birth = on_birth
+        self._slot: Slot | None = None
         self._phases: dict[str, float] = {}
         self._warnings: list[str] = []
+        self._openings: tuple[str, ...] = ()
         self._stopped: StopReason | None = None
-        self._caged = False
         self._limits = _filled(lease.job.limits, rules.limits)
 
     def stop(self, why: StopReason, *, gently: bool = True) -> None:
         """End the attempt as soon as it can be; the first reason stands."""
         self._stopped = self._stopped or why
-        if self._caged:
-            self.slot.stop(why, gently=gently)
+        if self._slot is not None:
+            self._slot.stop(why, gently=gently)
+
+    def extend(self, seconds: float) -> None:
+        """The lease holds for so long. May be called from any thread."""
+        slot = self._slot
+        if slot is not None:
+            slot.extend(seconds)
 
     async def execute(self) -> Finished:
         """The attempt, from fetching the script to what has to be told about it."""
@@ -117,65 +133,106 @@ class Run:
 
     async def _attempt(self) -> tuple[Outcome, dict[str, bytes]]:
         cached = await self._timed("fetch", self._fetch())
-        folder = await self._timed("prepare", self._prepare(cached))
+        need = self._need(cached)
+        if self._stopped is not None:
+            return self._unborn(self._stopped), {}
+        slot = await self._timed("slot", self._templates.take(need))
         try:
-            if self._stopped is not None:
-                return self._unborn(self._stopped), {}
-            return await self._caged_run(cached, folder)
+            return await self._in(slot, cached)
+        except BaseException:
+            slot.kill()  # nobody has seen its end
+            raise
         finally:
-            await asyncio.to_thread(remove, folder)
+            self._slot = None
+            self._templates.give(slot)
 
     async def _fetch(self) -> Cached:
         job = self.lease.job
         if job.digest is None:
             raise Invalid("job {id} names no script content; submit it through Pumasi", id=job.id)
-        return await fetch(job.digest, job.script, self._cache, self._get_blob)
+        return self._cache.known(job.digest) or await fetch(job.digest, job.script, self._cache, self._get_blob)
 
-    async def _prepare(self, cached: Cached) -> Path:
-        job = self.lease.job
-        return await asyncio.to_thread(self._scratch.make, job.id, job.attempt, cached.path)
+    def _need(self, cached: Cached) -> Need:
+        """Which template its process comes from. Raises: Invalid (the cage here cannot hold it to its network)."""
+        manifest, host = cached.manifest, self._templates.host
+        network = manifest.network or "host"
+        if network == "none" and not host.holds_offline:
+            text = "script {script} is to have no network, and isolation level {level} cannot hold it to that"
+            raise Invalid(text, script=self.lease.job.script, level=host.level)
+        self._openings = _openings(manifest, sealed=host.sealed)
+        if not manifest.preload:
+            return Need(network=network)
+        folder = os.path.dirname(cached.entry_point)
+        return Need(network=network, preload=manifest.preload, digest=cached.digest, folder=folder)
 
-    async def _caged_run(self, cached: Cached, folder: Path) -> tuple[Outcome, dict[str, bytes]]:
-        job = self.lease.job
-        source = cached.entry_path.read_bytes()
+    async def _in(self, slot: Slot, cached: Cached) -> tuple[Outcome, dict[str, bytes]]:
+        """The run, in a slot that is its own for the time."""
+        scratch = await self._timed("prepare", self._place(slot, cached))
+        try:
+            return await self._caged_run(slot, cached, scratch)
+        finally:
+            if scratch.folder is not None:
+                await asyncio.to_thread(remove, scratch.folder)
+
+    async def _place(self, slot: Slot, cached: Cached) -> _Scratch:
+        """With a root of its own the process makes its scratch itself, from memory; else there is a folder."""
+        job, sealed = self.lease.job, self._templates.host.sealed
+        if not sealed:
+            made = await asyncio.to_thread(self._scratch.filled, job.id, job.attempt, cached.path, slot.uid)
+            return _Scratch(Place(str(made), str(made / "tmp")), made)
+        if cached.manifest.scratch == "disk":
+            made = await asyncio.to_thread(self._scratch.empty, job.id, job.attempt, slot.uid)
+            return _Scratch(INSIDE, made)
+        self._limits = in_memory(self._limits)
+        return _Scratch(INSIDE)
+
+    async def _caged_run(self, slot: Slot, cached: Cached, scratch: _Scratch) -> tuple[Outcome, dict[str, bytes]]:
+        job, rules = self.lease.job, self._rules
         explicit = job.result_mode or cached.manifest.result
-        mode = how_to_run(source.decode("utf-8", "replace"), explicit, bool(job.args))
+        mode = _mode(cached, explicit, bool(job.args))
+        env = environment(job, cached.manifest, scratch.place, python=rules.python, allowed=rules.allow_env,
+                          environ=os.environ)  # fmt: skip
         streams = Streams(
             self._journal,
             mode,
-            result_limit=self._rules.result_limit,
+            result_limit=rules.result_limit,
             output_limit=self._limits.output,
-            on_flood=lambda: self.slot.stop("output", gently=False),
+            on_flood=lambda: slot.stop("output", gently=False),
         )
-        told = payload(job, folder / "work", cached.entry_point, mode)
         try:
-            birth = self._birth(cached, folder)
-            await self._on_birth()
-            ending = await self._timed("run", self._cage(birth, streams, told))
+            told = payload(job, cached, scratch.place, mode, env)
+            try:
+                await self._on_birth()
+                ending = await self._timed("run", self._cage(slot, self._birth(cached, scratch), streams, told))
+            finally:
+                os.close(told)
         finally:
-            self._caged = False
-            os.close(told)
             streams.close()
-        files = await self._timed("collect", self._collect(folder, streams, cached.manifest.artifacts))
+        with _kept(ending, scratch) as kept:
+            files = await self._timed("collect", self._collect(kept, streams, cached.manifest))
         return self._judged(mode, explicit, ending, streams, files)
 
-    async def _cage(self, birth: Birth, streams: Streams, told: int) -> Ending:
+    async def _cage(self, slot: Slot, birth: Birth, streams: Streams, told: int) -> Ending:
         out, err, report = streams.writers
-        await self.slot.begin(birth, [out, err, told, report], self.lease.id)
+        slot.begin(birth, [out, err, told, report], self._warn)
         streams.close_writers()
-        self._caged = True
+        self._slot = slot
         if self._stopped is not None:
-            self.slot.stop(self._stopped)
-        ending = await self.slot.ending(self._warn)
+            slot.stop(self._stopped)
+        ending = await slot.ending()
+        self._slot = None
         streams.drain()
+        if not ending.clean:
+            self._warnings.append("not every process of the job could be killed")
+            slot.kill()
         return ending
 
-    async def _collect(self, folder: Path, streams: Streams, patterns: Sequence[str]) -> dict[str, bytes]:
+    async def _collect(self, kept: int, streams: Streams, manifest: Manifest) -> dict[str, bytes]:
         """The artifacts: what the script declared, and what its manifest means."""
-        work = folder / "work"
-        found = await asyncio.to_thread(
-            lambda: collect(work, list(dict.fromkeys([*streams.reports.artifacts, *matching(work, patterns)])))
-        )
+        declared = streams.reports.artifacts
+        if not declared and not manifest.artifacts:
+            return {}
+        found = await asyncio.to_thread(collect, kept, declared, manifest.artifacts)
         self._warnings += found.refused
         return found.files
 
@@ -188,9 +245,6 @@ class Run:
         files: dict[str, bytes],
     ) -> tuple[Outcome, dict[str, bytes]]:
         job = self.lease.job
-        if not ending.clean:
-            self._warnings.append("not every process of the job could be killed")
-            self.slot.close()
         outcome, result = judge(
             Observed(
                 ending=ending,
@@ -206,24 +260,26 @@ class Run:
             )
         )
         streams.finish(taken=result is not None)
-        outcome = msgspec.structs.replace(outcome, report=replace(outcome.report, log_tail=self._journal.tail))
+        outcome = replace(outcome, report=replace(outcome.report, log_tail=self._journal.tail))
         blobs = {job.artifact_key(name): data for name, data in files.items()}
         if isinstance(outcome, Completed):
             outcome, more = _with_result(outcome, result, job)
             blobs |= more
         return outcome, blobs
 
-    def _birth(self, cached: Cached, folder: Path) -> Birth:
-        rules = self._rules
+    def _birth(self, cached: Cached, scratch: _Scratch) -> Birth:
+        rules, place = self._rules, scratch.place
+        where = "" if scratch.folder is None else scratch.folder.name if place is INSIDE else place.home
         return Birth(
-            argv=[rules.python, "-I", "-B", "-X", "utf8", str(BOOTSTRAP)],
-            env=environment(self.lease.job, cached.manifest, folder, python=rules.python, allowed=rules.allow_env),
-            folder=str(folder / "work"),
-            scratch=str(folder),
+            folder=place.work,
+            home=place.home,
+            source=f"{cached.digest}/files",
+            scratch=where,
             limits=self._limits,
             timeout=self._timeout,
             grace=rules.grace,
             nice=rules.nice,
+            browser=cached.manifest.browser,
             fence=self._fence,
         )
 
@@ -260,7 +316,8 @@ class Run:
             signal=ending.signal if ending else None,
             peaks=replace(ending.peaks, output=output) if ending else Limits(),
             enforced=self._limits,
-            isolation=LEVEL,
+            isolation=self._templates.level,
+            openings=self._openings,
             phases=self._phases,
             warnings=tuple(self._warnings),
             artifacts=artifacts,
@@ -289,3 +346,37 @@ def _filled(asked: Limits, defaults: Limits) -> Limits:
     """What was asked for, and the worker's word where nothing was."""
     given = {name: value for name, value in msgspec.to_builtins(asked).items() if value is not None}
     return replace(defaults, **given)
+
+
+def _openings(manifest: Manifest, *, sealed: bool) -> tuple[str, ...]:
+    """What the cage leaves open for this script, in words for its record."""
+    said = {
+        "host-network": manifest.network != "none",
+        "user-namespaces": manifest.browser,
+        "disk-scratch": manifest.scratch == "disk" or not sealed,
+    }
+    return tuple(word for word, is_open in said.items() if is_open)
+
+
+def _mode(cached: Cached, explicit: ResultMode | None, args_given: bool) -> ResultMode:
+    if cached.manifest.command:
+        return explicit or ("none" if args_given else "json")
+    return how_to_run(_source(cached.entry_path), explicit, args_given)
+
+
+@lru_cache(maxsize=64)
+def _source(path: Path) -> str:
+    """A file of the cache, which never changes."""
+    return path.read_bytes().decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _kept(ending: Ending, scratch: _Scratch) -> Iterator[int]:
+    """What is left of a scratch, as an fd."""
+    fd = ending.scratch
+    if scratch.folder is not None:
+        fd = os.open(scratch.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -1,7 +1,10 @@
 """A job's scratch folder: made for one attempt, gone after it, whatever the script has done inside.
 
-<root>/<worker>-<pid>/<job>-<attempt>/  work  the script's folder, a private writable copy: its working directory
-                                        home  HOME
+A process with a root of its own mounts its scratch itself, from memory, or finds an empty folder of ours there. Where
+there is none, it gets
+
+<root>/<worker>-<pid>/<job>-<attempt>/  HOME
+                                        work  the script's folder, a private writable copy: its working directory
                                         tmp   TMPDIR
 """
 
@@ -27,7 +30,8 @@ class ScratchRoot:
 
     def open(self) -> None:
         """Make ours, and remove what workers left that are dead."""
-        self._mine.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._mine.mkdir(parents=True, exist_ok=True)
+        self._mine.chmod(0o711)  # the users of slots pass through it, and see nothing
         for other in self._root.iterdir():
             pid = other.name.rpartition("-")[2]
             if pid.isdigit() and not Path(f"/proc/{pid}").exists():
@@ -37,13 +41,28 @@ class ScratchRoot:
         """Remove ours."""
         remove(self._mine)
 
-    def make(self, job_id: str, attempt: int, source: Path) -> Path:
-        """A scratch folder with a copy of the script in `work`. Raises: SandboxFault."""
+    @property
+    def folder(self) -> Path:
+        """Where the scratch folders are."""
+        return self._mine
+
+    def empty(self, job_id: str, attempt: int, uid: int | None) -> Path:
+        """A scratch folder with nothing in it, of that user. Raises: SandboxFault."""
+        return self._made(job_id, attempt, None, uid)
+
+    def filled(self, job_id: str, attempt: int, source: Path, uid: int | None) -> Path:
+        """A scratch folder with a copy of the script in `work`, all of it that user's. Raises: SandboxFault."""
+        return self._made(job_id, attempt, source, uid)
+
+    def _made(self, job_id: str, attempt: int, source: Path | None, uid: int | None) -> Path:
         folder = self._mine / f"{job_id.replace('/', '_')[:100]}-{attempt}"
         try:
-            for name in ("home", "tmp"):
-                (folder / name).mkdir(parents=True, mode=0o700)
-            _copy(source, folder / "work")
+            folder.mkdir(mode=0o700)
+            if source is not None:
+                (folder / "tmp").mkdir(mode=0o700)
+                _copy(source, folder / "work")
+            if uid is not None:
+                _give(folder, uid)
         except OSError as error:
             remove(folder)
             raise SandboxFault("no scratch folder: {reason}; free space below {folder}",
@@ -114,3 +133,11 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfile(Path(folder, name), here / name)
             mode = os.stat(Path(folder, name)).st_mode
             (here / name).chmod(0o700 if mode & 0o100 else 0o600)
+
+
+def _give(folder: Path, uid: int) -> None:
+    """Everything below, and the folder itself, to a user."""
+    for here, _, files in os.walk(folder):
+        os.chown(here, uid, uid)
+        for name in files:
+            os.chown(Path(here, name), uid, uid)

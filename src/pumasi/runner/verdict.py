@@ -8,7 +8,7 @@ from pumasi.core.strict import NotStrict
 from pumasi.runner.output import Capture
 from pumasi.runner.reports import Reports
 from pumasi.runner.result import Bad, Result, Text, TooLarge, from_output, strict_text
-from pumasi.sandbox.base import SIGNAL_CAUSES, Ending
+from pumasi.sandbox.base import SIGNAL_CAUSES, Ending, inodes_of
 from pumasi.units import format_duration, format_size
 
 ERROR_BYTES = 8 * 1024
@@ -34,6 +34,8 @@ def judge(run: Observed) -> tuple[Outcome, Result]:
     """The outcome (its result still inside `Result`), and the result if there is one."""
     if (why := run.ending.killed_by) is not None:
         return _killed(run, why), None
+    if (run.ending.signal or run.ending.exit_code) and (breach := _breach(run)) is not None:
+        return breach, None
     if run.ending.signal is not None:
         return _signalled(run, run.ending.signal), None
     if run.ending.exit_code != 0:
@@ -63,6 +65,18 @@ def _killed(run: Observed, why: str) -> Outcome:
     return _failed(run, cause, f"{why}: {_used(why, run)}")
 
 
+def _breach(run: Observed) -> Outcome | None:
+    """A limit that the kernel held it to, which it then failed of."""
+    peaks, limits = run.report.peaks, run.limits
+    if run.ending.disk_full or (limits.disk is not None and (peaks.disk or 0) >= limits.disk):
+        if (peaks.disk or 0) < 0.9 * (limits.disk or 0):
+            return _failed(run, Cause.DISK, f"disk: more than {inodes_of(limits.disk)} files and folders")
+        return _failed(run, Cause.DISK, f"disk: {_used('disk', run)}")
+    if run.ending.refused_forks:
+        return _failed(run, Cause.PROCESSES, f"processes: {_used('processes', run)}; more were refused")
+    return None
+
+
 def _used(what: str, run: Observed) -> str:
     used, allowed = getattr(run.report.peaks, what) or 0, getattr(run.limits, what) or 0
     if what == "processes":
@@ -85,9 +99,6 @@ def _exited(run: Observed) -> Failed:
         return _failed(run, Cause.ERROR, error or run.reports.raised)
     if run.reports.mismatch is not None:
         return Failed(cause=Cause.INVALID, error=run.reports.mismatch, retryable=False, report=run.report)
-    disk = run.limits.disk
-    if disk is not None and (run.report.peaks.disk or 0) >= disk:
-        return _failed(run, Cause.DISK, f"disk: {_used('disk', run)}")
     return _failed(run, Cause.EXIT, error or f"exited with code {run.ending.exit_code}")
 
 

@@ -35,7 +35,8 @@ def from_folder(reader: Reader, folder: str, name: str, *, version: str | None =
         raise Invalid("{file} is a link that leads out of {folder}", file=folder, folder=reader.root)
     found = ((path, reader.read(f"{folder}/{path}" if folder else path)) for path in reader.walk(folder))
     files = {path: data for path, data in found if data is not None}
-    entry = read_manifest(files, name).entry_point or default_entry(files, name)
+    manifest = read_manifest(files, name)
+    entry = FILE if manifest.command else manifest.entry_point or default_entry(files, name)
     if entry is None:
         raise Invalid(
             "{name} has no entry point: give it a main.py, {name}.py or __main__.py, or name one in {file}",

@@ -56,7 +56,8 @@ def check(files: dict[str, bytes], entry_point: str, name: str | None = None) ->
             file=repr(entry_point),
             stated=repr(manifest.entry_point),
         )
-    parse(decode(files[entry_point], entry_point), entry_point)
+    if manifest.command is None:
+        parse(decode(files[entry_point], entry_point), entry_point)
     return manifest
 
 

@@ -1,8 +1,8 @@
 """What a script says of itself: `pumasi.toml` in its folder, or `[tool.pumasi]` in its entry point's PEP 723 block.
 
 Everything is optional; a script without a manifest is an ordinary script. A field that nothing carries out yet is
-refused when leaving it out of account would break a promise (`command`, `network = "public"`), and otherwise recorded
-(`dependencies`, `preload`, `browser`).
+refused when leaving it out of account would break a promise (`network = "public"`), and otherwise recorded
+(`dependencies`).
 """
 
 from typing import Annotated, Any, Literal
@@ -56,13 +56,25 @@ def _schema(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def _network(value: Any) -> Any:
-    if value in ("public", "none") or isinstance(value, list):
-        raise refusal(Invalid('nothing here can hold a script to that yet; only "host" can be asked for'))
+    if value == "public" or isinstance(value, list):
+        raise refusal(
+            Invalid(
+                'the gate that would hold a script to that does not exist yet; say "none", or "host", which is open'
+            )
+        )
     return value
 
 
-def _command(value: Any) -> Any:
-    raise refusal(Invalid("programs that are not Python do not exist here yet; leave it out"))
+def _word(value: str) -> str:
+    if "\0" in value:
+        raise refusal(Invalid("a word with a NUL character cannot be given to a program"))
+    return value
+
+
+def _scratch(value: Any) -> Any:
+    if isinstance(value, int) or (isinstance(value, str) and value[:1].isdigit()):
+        raise refusal(Invalid('says where the scratch is, "memory" or "disk"; how large it may be is said by `disk`'))
+    return value
 
 
 def _python(value: Any) -> Any:
@@ -75,8 +87,14 @@ Rate = Annotated[str, BeforeValidator(_rate)]
 Count = Annotated[int, Field(gt=0, le=1_000_000, strict=True)]
 Variable = Annotated[str, BeforeValidator(_variable), Field(pattern=_VARIABLE)]
 Line = Annotated[str, Field(max_length=1000)]
+Word = Annotated[str, Field(max_length=4096), AfterValidator(_word)]
 FilePath = Annotated[str, AfterValidator(_path)]
 Schema = Annotated[dict[str, Any], AfterValidator(_schema)]
+
+
+#: what a script with a browser may use when nothing is said: a browser is many processes, each with memory of its own
+BROWSER = Limits(memory=2 << 30, processes=512)
+BROWSER_REQUIRED = 1 << 30
 
 
 class RetryRule(BaseModel):
@@ -107,11 +125,13 @@ class Manifest(BaseModel):
     #: recorded; environments that hold them do not exist yet
     dependencies: tuple[Line, ...] = ()
     requires_python: Line | None = None
-    #: modules a warm template imports beforehand; recorded
+    #: modules that its warm template imports beforehand
     preload: tuple[Annotated[str, Field(pattern=_MODULE)], ...] = ()
+    #: it starts a browser, whose own sandbox needs nested user namespaces
     browser: Annotated[bool, Field(strict=True)] = False
-    #: refused until they exist
-    command: Annotated[None, BeforeValidator(_command)] = None
+    #: a program to run instead of Python, with its first arguments
+    command: Annotated[tuple[Word, ...], Field(min_length=1, max_length=100)] | None = None
+    #: refused until it exists
     python: Annotated[None, BeforeValidator(_python)] = None
 
     memory_limit: Size | None = None
@@ -121,11 +141,11 @@ class Manifest(BaseModel):
     timeout: Seconds | None = None
     processes: Count | None = None
     open_files: Count | None = None
-    #: bytes in its private folder; `scratch` is another word for it
+    #: bytes in its scratch; and where that is: in memory, as a part of it, or in a folder that is looked at
     disk: Size | None = None
-    scratch: Size | None = None
+    scratch: Annotated[Literal["memory", "disk"] | None, BeforeValidator(_scratch)] = None
     output: Size | None = None
-    network: Annotated[Literal["host"] | None, BeforeValidator(_network)] = None
+    network: Annotated[Literal["host", "none"] | None, BeforeValidator(_network)] = None
 
     #: environment variables it asks the worker for; those in `secrets` are shown nowhere
     env: tuple[Variable, ...] = ()
@@ -150,8 +170,10 @@ class Manifest(BaseModel):
 
     @model_validator(mode="after")
     def _coherent(self) -> "Manifest":
-        if self.disk is not None and self.scratch is not None:
-            raise refusal(Invalid("disk and scratch are two words for one limit; keep one"))
+        if self.command is not None and (self.entry_point is not None or self.preload):
+            raise refusal(Invalid("a command runs instead of Python: entry_point and preload mean nothing beside it"))
+        if self.command is not None and self.result == "return":
+            raise refusal(Invalid('a command has no main: result = "return" means nothing beside it'))
         if (self.concurrency is not None or self.rate is not None) and self.key is None:
             raise refusal(Invalid('concurrency and rate need a key, such as key = "{script}"'))
         if self.key is not None and self.concurrency is None and self.rate is None:
@@ -160,14 +182,19 @@ class Manifest(BaseModel):
 
     def limits(self) -> Limits:
         """What it may use, as far as it says so."""
+        usual = BROWSER if self.browser else Limits()
         return Limits(
-            memory=self.memory_limit,
+            memory=usual.memory if self.memory_limit is None else self.memory_limit,
             cpu=self.cpu,
-            processes=self.processes,
+            processes=usual.processes if self.processes is None else self.processes,
             open_files=self.open_files,
-            disk=self.disk if self.disk is not None else self.scratch,
+            disk=self.disk,
             output=self.output,
         )
+
+    def memory_to_count(self) -> int | None:
+        """What admission counts, as far as it says so."""
+        return self.required_memory or (BROWSER_REQUIRED if self.browser else None)
 
     def retry_rule(self) -> Retry | None:
         """Its rule for trying again, if it has one."""

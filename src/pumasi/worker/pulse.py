@@ -23,6 +23,8 @@ from pumasi.log import get_logger
 
 #: exit code of a worker whose work loop is stuck (EX_TEMPFAIL of sysexits.h: a supervisor may start it again)
 EXIT_STUCK = 75
+#: seconds after which a run that still goes on is told to have begun: most have ended by then, and need no word
+STARTED_SECONDS = 0.02
 #: leases a work loop may be stuck for
 PATIENCE = 3
 
@@ -72,10 +74,20 @@ class Pulse:
         self._thread.start()
 
     def started(self, lease: Lease) -> None:
-        """Tell the broker, as soon as may be, that the run of a lease begins."""
+        """The run of a lease begins: the broker is told unless it has ended in a moment."""
         with self._lock:
             self._started.append(Held(lease.id, lease.token, started=True))
-        self.now()
+            first = len(self._started) == 1
+        if first:
+            self._work_loop.call_later(STARTED_SECONDS, self._tell_started)
+
+    def _tell_started(self) -> None:
+        held = {lease.token for lease in self._beat().leases}
+        with self._lock:
+            self._started = [started for started in self._started if started.token in held]
+            any_left = bool(self._started)
+        if any_left:
+            self.now()
 
     def now(self) -> None:
         """Beat at once."""

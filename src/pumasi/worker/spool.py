@@ -1,8 +1,9 @@
 """The spool: what has finished and is not yet known to the broker, on this machine's disk.
 
 One append-only file a worker, locked while it lives. A frame is length, CRC-32 and a msgpack body: a finished run, or
-the number of one that is settled. Writers share an fsync (group commit). When nothing waits, the file is cut to
-nothing. A worker that starts takes over the files that nobody has locked.
+the number of one that is settled. What is written outlives the worker at once, and the machine as soon as it is on
+disk: that is waited for by nobody, and only done for what the broker has not taken within a moment, all in one go.
+When nothing waits, the file is cut to nothing. A worker that starts takes over the files that nobody has locked.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import struct
+import threading
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,10 @@ import msgspec
 from pumasi.runner.runner import Finished
 
 _FRAME = struct.Struct(">II")
+#: seconds after which what still waits is brought to the disk: the answer of a broker in reach comes sooner
+SYNC_SECONDS = 0.05
+#: bytes of a frame that the event loop does not wait for
+LARGE_BYTES = 1024 * 1024
 #: a file in which nothing waits is cut to nothing once it has grown so far; to cut is dear, to write is cheap
 CUT_BYTES = 1024 * 1024
 
@@ -30,15 +36,15 @@ class _Entry(msgspec.Struct, array_like=True):
 
 
 class Spool:
-    """This worker's file; `put` returns once the disk has it."""
+    """This worker's file."""
 
     def __init__(self, folder: Path, worker: str) -> None:
         self._path = folder / f"{worker}-{os.getpid()}.spool"
         self._fd = -1
         self._number = 0
         self._kept: set[int] = set()
-        self._queue: list[tuple[bytes, asyncio.Future[None] | None]] = []
-        self._writing: asyncio.Task[None] | None = None
+        self._lock = threading.Lock()
+        self._syncing: asyncio.Task[None] | None = None
 
     def open(self) -> None:
         """Make and lock our file. Raises: OSError."""
@@ -47,7 +53,7 @@ class Spool:
         fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     async def adopt(self) -> list[tuple[int, Finished]]:
-        """What dead workers left behind, now kept here under our numbers."""
+        """What dead workers left behind, now kept here under our numbers. Raises: OSError."""
         adopted: list[tuple[int, Finished]] = []
         for path in sorted(self._path.parent.glob("*.spool")):
             if path == self._path:
@@ -58,6 +64,8 @@ class Spool:
                     continue
                 for finished in left:
                     adopted.append((await self.put(finished), finished))
+                if left:
+                    await asyncio.to_thread(os.fdatasync, self._fd)
                 path.unlink(missing_ok=True)
         return adopted
 
@@ -65,55 +73,57 @@ class Spool:
         """Keep it; returns the number to `drop` it by. Raises: OSError (the disk is full)."""
         self._number += 1
         number = self._number
+        frame = _framed(_Entry(number, finished))
+        if len(frame) < LARGE_BYTES:
+            self._write(frame)
+        else:
+            await asyncio.to_thread(self._write, frame)
         self._kept.add(number)
-        await self._write(_Entry(number, finished))
+        if self._syncing is None or self._syncing.done():
+            self._syncing = asyncio.create_task(self._sync())
         return number
 
     def drop(self, number: int) -> None:
         """The broker knows. A drop that is lost costs a repeated settle, so nobody waits for the disk."""
         self._kept.discard(number)
-        if self._writing is not None and not self._writing.done():
-            self._queue.append((_framed(_Entry(number)), None))
-        elif self._kept or os.fstat(self._fd).st_size < CUT_BYTES:
-            os.write(self._fd, _framed(_Entry(number)))
-        else:
-            os.ftruncate(self._fd, 0)
+        with self._lock:
+            if self._kept or os.fstat(self._fd).st_size < CUT_BYTES:
+                os.write(self._fd, _framed(_Entry(number)))
+            else:
+                os.ftruncate(self._fd, 0)
 
-    def close(self) -> None:
-        """Unlock; the file goes when it is empty."""
+    async def close(self) -> None:
+        """Bring what waits to the disk, and unlock; the file goes when it is empty."""
+        if self._syncing is not None:
+            self._syncing.cancel()
+            await asyncio.gather(self._syncing, return_exceptions=True)
         if self._fd >= 0:
-            if not self._kept:
+            if self._kept:
+                with contextlib.suppress(OSError):
+                    await asyncio.to_thread(os.fdatasync, self._fd)
+            else:
                 with contextlib.suppress(FileNotFoundError):
                     self._path.unlink()
             os.close(self._fd)
             self._fd = -1
 
-    async def _write(self, entry: _Entry) -> None:
-        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.append((_framed(entry), done))
-        if self._writing is None or self._writing.done():
-            self._writing = asyncio.create_task(self._drain())
-        await done
+    async def _sync(self) -> None:
+        """Once for all that wait by then."""
+        await asyncio.sleep(SYNC_SECONDS)
+        if self._kept:
+            with contextlib.suppress(OSError):  # it may still survive; and the broker is being told
+                await asyncio.to_thread(os.fdatasync, self._fd)
 
-    async def _drain(self) -> None:
-        while self._queue:
-            batch, self._queue = self._queue, []
-            error = await asyncio.to_thread(self._sync, b"".join(frame for frame, _ in batch))
-            for _, done in batch:
-                if done is not None and not done.done():
-                    done.set_exception(error) if error else done.set_result(None)
-
-    def _sync(self, data: bytes) -> OSError | None:
-        """Write all or nothing, and wait for the disk."""
-        size = os.fstat(self._fd).st_size
-        try:
-            while data:
-                data = data[os.write(self._fd, data) :]
-            os.fdatasync(self._fd)
-        except OSError as error:
-            os.ftruncate(self._fd, size)
-            return error
-        return None
+    def _write(self, frame: bytes) -> None:
+        """All or nothing. Raises: OSError."""
+        with self._lock:
+            size = os.fstat(self._fd).st_size
+            try:
+                while frame:
+                    frame = frame[os.write(self._fd, frame) :]
+            except OSError:
+                os.ftruncate(self._fd, size)
+                raise
 
 
 def _unlocked(file: BinaryIO) -> list[Finished] | None:

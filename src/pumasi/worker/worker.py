@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import functools
 import os
 import socket
@@ -24,8 +23,8 @@ from pumasi.log import bound, get_logger
 from pumasi.runner.journal import Journal
 from pumasi.runner.runner import Rules, Run
 from pumasi.runner.scratch import ScratchRoot
-from pumasi.sandbox.level import choose
-from pumasi.sandbox.slot import Slot
+from pumasi.sandbox.inside import kernel
+from pumasi.sandbox.templates import Templates
 from pumasi.scripts.cache import Cache
 from pumasi.worker.admission import Admission
 from pumasi.worker.delivery import Delivery
@@ -35,7 +34,6 @@ from pumasi.worker.queues import Served
 from pumasi.worker.spool import Spool
 from pumasi.worker.stats import Tally
 
-PR_SET_CHILD_SUBREAPER = 36
 SWEEP_SECONDS = 5.0
 #: a run on a silent broker is killed this long before its lease can expire elsewhere (`on_partition = "kill"`)
 FENCE_MARGIN = 5.0
@@ -52,7 +50,6 @@ class _Active(Struct):
 
     lease: Lease
     run: Run
-    slot: Slot
     finished: bool = False
 
 
@@ -62,7 +59,6 @@ class Worker:
     def __init__(self, settings: Settings, *, broker_url: str | None = None, require_broker: bool = False) -> None:
         self.name = settings.worker_name
         self.queues = settings.queues or ("default",)
-        self.level = choose(settings.isolation)
         self._settings = settings
         self._host = socket.gethostname()
         self._url = broker_url or settings.broker_url
@@ -71,12 +67,20 @@ class Worker:
         self._served = Served(self._broker, self.queues, settings.poll_interval)
         self._cache = Cache(settings.cache_dir)
         self._scratch = ScratchRoot(settings.data_dir / "scratch", self.name)
+        self._templates = Templates(
+            settings.isolation,
+            python=settings.python,
+            visible=[str(folder.absolute()) for folder in settings.visible],
+            cache=self._cache.folder,
+            scratch=self._scratch.folder,
+            slots=settings.slots,
+            memory=settings.memory_limit,
+        )
         self._spool = Spool(settings.spool_dir, self.name)
         self._tally = Tally()
         self._delivery = Delivery(self._broker, self._spool, self._tally)
         self._rules = _rules(settings, self._broker.lease)
         self._active: dict[str, _Active] = {}
-        self._idle: list[Slot] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._runs_begun = 0
         self._room = asyncio.Event()
@@ -84,6 +88,25 @@ class Worker:
         self._stopping = asyncio.Event()
         #: set once it is connected and claims
         self.ready = asyncio.Event()
+
+    @property
+    def level(self) -> str:
+        """The level of isolation; empty before `probe`."""
+        return self._templates.level
+
+    async def probe(self) -> None:
+        """Find the level of isolation by running a first program in it; safe to repeat.
+
+        Raises: BadSetting (the level that was set cannot be had), OSError (our own folders cannot be used).
+        """
+        if not self.level:
+            await asyncio.to_thread(self._scratch.open)
+            await self._templates.open()
+
+    async def release(self) -> None:
+        """Give back what `probe` has taken, for a worker that does not run; safe to repeat."""
+        await self._templates.close()
+        await asyncio.to_thread(self._scratch.close)
 
     def drain(self) -> None:
         """Claim no more; let runs finish for a while, release the rest, then end. Safe to repeat."""
@@ -104,15 +127,18 @@ class Worker:
         Raises: Invalid (a setting or the broker's file will never do), OSError (our own folders cannot be used).
         """
         with bound(worker_id=self.name):
-            return await self._run()
+            try:
+                return await self._run()
+            finally:
+                await self.release()
 
     async def _run(self) -> int:
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # no other process of this user reads our memory, or our environment
         if not await self._connect():
             return EXIT_NO_BROKER if self._require_broker else EXIT_DRAINED
         self._settings.data_dir.mkdir(parents=True, exist_ok=True)
         self._admission = Admission(self._settings.memory, self._settings.data_dir)
-        await asyncio.to_thread(self._scratch.open)
+        await self.probe()
         self._spool.open()
         self._pulse = Pulse(
             self._url,
@@ -214,19 +240,18 @@ class Worker:
         self._runs_begun += 1
         self._tally.claimed += 1
         self._admission.used += lease.job.required_memory
-        slot = self._idle.pop() if self._idle else Slot()
         journal = Journal(lease.job.attempt, functools.partial(self._broker.append, lease))
         run = Run(
             lease,
-            slot,
             rules=self._rules,
             cache=self._cache,
+            templates=self._templates,
             scratch=self._scratch,
             get_blob=self._broker.get_blob,
             journal=journal,
             on_birth=functools.partial(self._on_birth, lease),
         )
-        self._active[lease.token] = _Active(lease, run, slot)
+        self._active[lease.token] = _Active(lease, run)
         task = asyncio.create_task(self._execute(self._active[lease.token]))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -242,7 +267,6 @@ class Worker:
         finally:
             active.finished = True
             self._admission.used -= active.lease.job.required_memory
-            self._idle.append(active.slot)
             self._room.set()
         self._tally.ended(finished.outcome, time.monotonic() - began)
         try:
@@ -281,10 +305,7 @@ class Worker:
         with contextlib.suppress(Error, TimeoutError):
             async with asyncio.timeout(5):
                 await self._broker.heartbeat(self._record(status="stopped"), [])
-        for slot in (*self._idle, *(active.slot for active in self._active.values())):
-            await asyncio.to_thread(slot.close)
-        await asyncio.to_thread(self._scratch.close)
-        self._spool.close()
+        await self._spool.close()
         await self._broker.close()
 
     def _on_stops(self, stops: list[Stop]) -> None:
@@ -317,7 +338,7 @@ class Worker:
         """Called from the pulse's thread: the leases hold for so long."""
         for active in list(self._active.values()):
             if not active.finished:
-                active.slot.alive(max(1.0, seconds - FENCE_MARGIN))
+                active.run.extend(max(1.0, seconds - FENCE_MARGIN))
 
     def _record(self, status: str | None = None) -> WorkerRecord:
         used = self._busy()
