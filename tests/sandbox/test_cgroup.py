@@ -379,7 +379,7 @@ def test_v2_counts_since_begin(own: Path) -> None:
     usage = group.usage()
     assert (usage.memory, usage.cpu, usage.processes) == (12288, 0.5, 9)
     assert (usage.oom_kills, usage.refused_forks) == (1, 2)
-    assert set(group.meters()) == {"memory", "cpu", "processes"}
+    assert set(group.meters()) == {"memory", "cpu", "processes", "oom"}
     group.close()
 
 
@@ -423,3 +423,20 @@ def test_v2_the_subtree_comes_and_goes(own: Path) -> None:
     assert len(list(own.glob("pumasi-*/slot-1/memory.max"))) == 1
     cgroups.close()
     assert not list(own.glob("pumasi-*"))
+
+
+def test_what_a_dead_worker_left_goes_with_the_next_and_what_a_living_one_has_stays(
+    cgroups: Cgroups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    homes = {name: os.path.dirname(folder) for name, folder in cgroups._folders.items()}
+    left = [f"{home}/pumasi-{dead.pid}-abcdef" for home in set(homes.values())]
+    for folder in left:
+        os.makedirs(f"{folder}/slot-1-1")
+    Cgroups(cgroups.version, homes).close()
+    assert all(os.path.exists(folder) for folder in left)  # it may have been made a moment ago
+    monkeypatch.setattr(cgroup, "SWEEP_SECONDS", -1.0)
+    Cgroups(cgroups.version, homes).close()
+    assert not any(os.path.exists(folder) for folder in left)
+    assert folders_left(cgroups)

@@ -36,6 +36,7 @@ SUBTREE, LEAF = "pumasi-", "pumasi-worker-"
 NEEDED, USED = ("memory", "pids"), ("memory", "pids", "cpu", "cpuacct")
 KILL_SECONDS = 5.0  # for all of a group
 REMOVE_SECONDS = 2.0  # the kernel lets go of the dead a little after they are gone
+SWEEP_SECONDS = 60.0  # age of what is nobody's
 BATCH = 256  # processes killed in one go, each costing a descriptor
 
 
@@ -94,6 +95,7 @@ class Group:
         self._memory: int | None = None
         self._resets = True
         self._base = Usage()
+        self._last: Usage | None = None
         try:
             for folder in unique(folders):
                 os.mkdir(folder, 0o755)
@@ -150,7 +152,7 @@ class Group:
                 os.pwrite(self._fds[self._files.peak], b"0", 0)
             except OSError:
                 self._resets = False
-        self._base = self._count()
+        self._base = self._last or self._count()  # nothing has counted since the last job
 
     def _limit_memory(self, memory: int | None) -> None:
         """Memory, and swap so that none is used. v1 wants memory + swap at or above memory at every moment."""
@@ -179,6 +181,7 @@ class Group:
     def usage(self) -> Usage:
         """Since `begin`. A high-water mark that cannot be reset tells of this job only if this job has raised it."""
         now, base = self._count(), self._base
+        self._last = now
         return Usage(
             memory=now.memory if self._resets else raised(now.memory, base.memory),
             cpu=None if now.cpu is None else now.cpu - (base.cpu or 0.0),
@@ -204,8 +207,12 @@ class Group:
         return b"" if fd is None else os.pread(fd, 4096, 0)
 
     def meters(self) -> dict[str, int]:
-        """Descriptors, for reading only and kept by the group, for a supervisor without rights of its own."""
-        names = {"memory": self._files.memory, "cpu": self._files.cpu, "processes": "pids.current"}
+        """Descriptors, for reading only and kept by the group, for a supervisor without rights of its own.
+
+        In `oom` stands how many processes the kernel has killed for the group's memory, after the word `oom_kill`.
+        """
+        files = self._files
+        names = {"memory": files.memory, "cpu": files.cpu, "processes": "pids.current", "oom": files.oom}
         return {what: self._fds[name] for what, name in names.items() if name in self._fds}
 
     def pids(self) -> list[int]:
@@ -225,6 +232,7 @@ class Group:
             self._strike(pids[:BATCH])
             pids = self.pids()
         self._set("pids.max", allowed)
+        self._last = None
         ours = self._count().refused_forks - refused  # not the job's doing
         self._base = replace(self._base, refused_forks=self._base.refused_forks + ours)
         return not pids
@@ -278,6 +286,9 @@ class Cgroups:
         self._groups: list[Group] = []
         self._folders: dict[str, str] = {}
         name = f"{SUBTREE}{os.getpid()}-{secrets.token_hex(3)}"
+        for home in unique(homes):
+            with contextlib.suppress(OSError):
+                sweep(home)
         try:
             for controller, home in homes.items():
                 folder = f"{home}/{name}"
@@ -443,6 +454,22 @@ def raised(now: int | None, before: int | None) -> int | None:
 def unique(folders: dict[str, str]) -> list[str]:
     """Each folder once: v2, and v1 with controllers mounted together, have one for several."""
     return list(dict.fromkeys(folders.values()))
+
+
+def sweep(home: str) -> None:
+    """Remove what dead workers have left. One that lives, also in another pid namespace, has processes in its groups,
+    and the kernel keeps these; its empty ones it has made a moment ago."""
+    for name in os.listdir(home):
+        folder = f"{home}/{name}"
+        pid = name.removeprefix(SUBTREE).partition("-")[0]
+        if not (name.startswith(SUBTREE) and pid.isdigit()) or os.path.exists(f"/proc/{pid}"):
+            continue
+        with contextlib.suppress(OSError):
+            if time.time() - os.stat(folder).st_mtime > SWEEP_SECONDS:
+                for group in os.listdir(folder):
+                    if os.path.isdir(f"{folder}/{group}"):
+                        os.rmdir(f"{folder}/{group}")
+                os.rmdir(folder)
 
 
 def read(path: str) -> str:

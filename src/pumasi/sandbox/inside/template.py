@@ -219,10 +219,12 @@ class Template:
             self.control.close()
             self.become_keeper(index, socket.socket(fileno=fd), theirs)
         theirs.close()
-        self.keepers.add(pid)
-        if self.spec["sealed"] and sync.recv(1):
+        if not self.spec["sealed"]:
+            self.keepers.add(pid)
+        elif sync.recv(1):
             write_maps(str(pid), *self.slot_maps(index))
             sync.send(b"!")
+            os.waitpid(pid, 0)  # its child is the keeper
         sync.close()
 
     def become_keeper(self, index: int, control: socket.socket, sync: socket.socket) -> NoReturn:
@@ -285,7 +287,10 @@ def add_site_packages() -> None:
 def write_maps(pid: str, uids: list[tuple[int, int, int]], gids: list[tuple[int, int, int]]) -> None:
     """Which users a namespace has: (inside, outside, how many)."""
     for name, rows in (("uid_map", uids), ("gid_map", gids)):
-        write(f"/proc/{pid}/{name}", "".join(f"{inside} {outside} {count}\n" for inside, outside, count in rows))
+        try:
+            write(f"/proc/{pid}/{name}", "".join(f"{inside} {outside} {count}\n" for inside, outside, count in rows))
+        except PermissionError as error:  # a root without CAP_SETFCAP may not be mapped (kernel 5.12)
+            raise OSError(error.errno, f"{name} was refused; a worker without capabilities must not be uid 0") from None
 
 
 def write(path: str, text: str) -> None:
