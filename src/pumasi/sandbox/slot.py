@@ -69,7 +69,8 @@ class Slot:
         self._on_warning = on_warning
         self._patience = None if birth.timeout is None else birth.timeout + birth.grace + BACKSTOP_SECONDS
         run = msgspec.to_builtins(birth) | {"limits": _given(birth.limits), "inodes": inodes_of(birth.limits.disk)}
-        self._send({"run": run}, fds)
+        stdout, stderr, payload, report = fds
+        self._send({"run": run}, [payload, report, stdout, stderr])
 
     async def ending(self) -> Ending:
         """Wait until nothing of the job is left. Raises: SandboxFault."""

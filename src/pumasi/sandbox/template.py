@@ -177,7 +177,7 @@ class Template:
             "network": need.network,
             "preload": need.preload,
             "folder": f"{inside}/{need.folder}" if need.folder else inside,
-            "env": {"TZ": os.environ["TZ"]} if "TZ" in os.environ else {},
+            "env": _environment(host),
             "root": {"visible": host.visible, "cache": host.cache, "scratch": host.scratch, "preload": files},
             "slot": {
                 "sealed": host.sealed,
@@ -197,6 +197,14 @@ class Template:
                 return "container" if self._block else "container, one user"
             case level:
                 return level
+
+
+def _environment(host: Host) -> dict[str, str]:
+    """What every script of these templates has, so that its process need not set it."""
+    env = {name: os.environ[name] for name in ("TZ",) if name in os.environ}
+    if host.sealed:
+        env |= {"HOME": "/home/script", "TMPDIR": "/tmp", "PYTHONPATH": "/home/script/work"}  # noqa: S108
+    return env | {"PATH": f"{os.path.dirname(host.python)}:/usr/local/bin:/usr/bin:/bin"}
 
 
 def _spawn(python: str, control: socket.socket) -> subprocess.Popen[bytes]:

@@ -6,9 +6,9 @@ that is not Python. The report pipe (fd 4) takes one JSON object a line.
 
 from __future__ import annotations
 
+import _io  # its base class is no ABC, which would be slow to ask
 import atexit
 import gc
-import io
 import json
 import os
 import signal
@@ -23,26 +23,31 @@ if TYPE_CHECKING:
 PAYLOAD, REPORT = 3, 4
 
 
-def run(ours: set[str], handlers: list[int]) -> NoReturn:
+def run(ours: dict[str, list[str]], handlers: list[int]) -> NoReturn:
     """Read what to run, run it, and end the process as Python would.
 
     Args:
-        ours: modules that only this code has loaded; a script's own file of such a name wins.
+        ours: modules that only this code has loaded, by their top names; a script's own file of such a name wins.
         handlers: signals that a preloaded module has taken.
     """
-    with open(PAYLOAD, encoding="utf-8", errors="surrogateescape") as file:
-        told = json.load(file)
-    os.set_inheritable(REPORT, False)
-    os.environ.clear()
-    os.environ.update(told["env"])
+    told = json.loads(payload())
+    become(told["env"])
     if told.get("command"):
         execute(told["command"], told["argv"])
     for number in handlers:
         signal.signal(number, signal.SIG_DFL)
     fresh_chance()
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log that is followed comes line by line
+    gc.enable()
     step_aside(told["folder"], ours)
     leave(outcome(told))
+
+
+def payload() -> str:
+    """What to run; nobody reads it again."""
+    size = os.fstat(PAYLOAD).st_size
+    data = os.pread(PAYLOAD, size, 0)
+    os.close(PAYLOAD)
+    return data.decode("utf-8", "surrogateescape")
 
 
 def execute(command: list[str], argv: list[str]) -> NoReturn:
@@ -63,11 +68,19 @@ def fresh_chance() -> None:
         numpy.seed()
 
 
-def step_aside(folder: str, ours: set[str]) -> None:
+def become(env: dict[str, str]) -> None:
+    """The environment is this; most of it is there already, and what is touched is copied."""
+    for name in [name for name in os.environ if name not in env]:
+        del os.environ[name]
+    for name, value in env.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
+def step_aside(folder: str, ours: dict[str, list[str]]) -> None:
     """A `json.py` beside the script is what its `import json` means, though we have loaded another."""
-    own = {name.partition(".")[0] for name in os.listdir(folder)}
-    for name in ours:
-        if name.partition(".")[0] in own:
+    for own in os.listdir(folder):
+        for name in ours.get(own.partition(".")[0], ()):
             sys.modules.pop(name, None)
 
 
@@ -188,7 +201,7 @@ def leave(code: int) -> NoReturn:
         if threading.active_count() == 1:
             sys.modules["__main__"].__dict__.clear()
         for thing in gc.get_objects():  # those made since the fork: what came before it is frozen
-            if isinstance(thing, io.IOBase) and not thing.closed:
+            if isinstance(thing, _io._IOBase) and not thing.closed:
                 flush(thing)
     except BaseException as error:
         show(error)

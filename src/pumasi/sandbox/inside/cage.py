@@ -1,7 +1,10 @@
-"""The set-up of a job's process, between its fork and the script's first line: a flat list of steps for each level.
+"""The set-up of a job: a flat list of steps for each level, some before its process is born, the others in it.
 
 The order is the order that security needs; a step does one thing, and what a level cannot do is not in its list. A step
 that fails is a fault of the cage: the script does not run.
+
+BEFORE is done by the keeper, which moves into fresh namespaces for the job and back when it is over: nothing of the job
+runs yet, and what is not done after the fork costs no copies of pages. AFTER is done by the new process itself.
 
     /                    read-only: interpreter, libraries, environment (made by the template)
     /proc                of the slot's pid namespace
@@ -12,7 +15,6 @@ that fails is a fault of the cage: the script does not run.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import resource
 
@@ -23,24 +25,105 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 HOME, WORK = "/home/script", "/home/script/work"
-CACHE, DISKS = "/.cache", "/.scratch"
+CACHE, DISKS, EMPTY = "/.cache", "/.scratch", "/.empty"
 #: who the script is inside; outside, a uid that the slot alone has
 UID = 1000
 
-#: descriptors of a job: nothing to read, output, errors, what to run, reports; above them those of the set-up
-STDIN, STDOUT, STDERR, PAYLOAD, REPORT, FAULT, SCRATCH = range(7)
+#: descriptors of a job: nothing to read, output, errors, what to run, reports; then where output and errors came in;
+#: from 64 on the keeper has its own
+STDIN, STDOUT, STDERR, PAYLOAD, REPORT, NEW_STDOUT, NEW_STDERR = range(7)
+KEEPERS = 64
 
 #: processes beyond the limit that the watch acts on, before the kernel refuses more
 NPROC_SLACK = 32
 
 
 class Box:
-    """What the steps work on: the slot's constants, this run's message, its descriptors."""
+    """What the steps work on: the slot's constants, this run's message, the scratch where that is a descriptor."""
 
-    def __init__(self, slot: dict[str, Any], run: dict[str, Any], fds: list[int], scratch: int, fault: int) -> None:
-        self.slot, self.run, self.limits = slot, run, run["limits"]
-        self.fds, self.scratch, self.fault = fds, scratch, fault
-        self.source = -1
+    def __init__(self, slot: dict[str, Any], run: dict[str, Any], scratch: int) -> None:
+        self.slot, self.run, self.limits, self.scratch = slot, run, run["limits"], scratch
+        self.rules = -1
+
+
+# -- before the fork -----------------------------------------------------------------------------------------------
+
+
+def namespaces(box: Box) -> None:
+    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
+
+
+def scratch(box: Box) -> None:
+    """The only place it may write to."""
+    if box.scratch >= 0:
+        kernel.move_mount(box.scratch, HOME)
+    else:
+        kernel.bind(f"{DISKS}/{box.run['scratch']}", HOME, writable=True)
+
+
+def owner(box: Box) -> None:
+    """Files are made as the user whose they will be."""
+    kernel.setfsids(box.slot["uid"])
+
+
+def folders(box: Box) -> None:
+    for name in ("work", "tmp", "shm"):
+        os.mkdir(f"{HOME}/{name}", 0o700)
+
+
+def copy(box: Box) -> None:
+    """The script's files as its own."""
+    source = os.open(f"{CACHE}/{box.run['source']}", os.O_RDONLY | os.O_DIRECTORY)
+    _copy(source, WORK)
+    os.close(source)
+
+
+def _copy(source: int, target: str) -> None:
+    for name in os.listdir(source):
+        path = f"{target}/{name}"
+        found = os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=source)
+        mode = os.fstat(found).st_mode
+        if mode & 0o040000:
+            os.mkdir(path, 0o700)
+            _copy(found, path)
+        else:
+            out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o700 if mode & 0o100 else 0o600)
+            while data := os.read(found, 1 << 20):
+                os.write(out, data)
+            os.close(out)
+        os.close(found)
+
+
+def keeper(box: Box) -> None:
+    """What is left to do, the keeper does as itself."""
+    kernel.setfsids(os.getuid())
+
+
+def places(box: Box) -> None:
+    """Other names of its scratch, where programs look for them."""
+    kernel.mount(f"{HOME}/tmp", "/tmp", None, kernel.MS_BIND)
+    kernel.mount(f"{HOME}/shm", "/dev/shm", None, kernel.MS_BIND)
+
+
+def hide(box: Box) -> None:
+    """The cache, and the scratch folders of others, out of sight."""
+    for place in (CACHE, DISKS):
+        kernel.mount(EMPTY, place, None, kernel.MS_BIND)
+
+
+def rules(box: Box) -> None:
+    """A second fence round the files, which holds where the first has a hole."""
+    version = box.slot["landlock"]
+    if version:
+        box.rules = kernel.landlock_rules(version, [
+            *((path, kernel.LOOK) for path in box.slot["visible"]),
+            ("/dev", kernel.LOOK | kernel.USE),
+            ("/proc", kernel.LOOK | kernel.USE),
+            *((path, kernel.ALL) for path in (box.slot["writable"] or [box.run["home"]])),
+        ])  # fmt: skip
+
+
+# -- after it, in the job's own process ----------------------------------------------------------------------------
 
 
 def session(box: Box) -> None:
@@ -48,13 +131,9 @@ def session(box: Box) -> None:
 
 
 def descriptors(box: Box) -> None:
-    """Output, errors, payload, reports to their places; those of the set-up above them; everything else is closed."""
-    null = os.open("/dev/null", os.O_RDONLY)
-    wanted = [null, *box.fds, box.fault] + ([box.scratch] if box.scratch >= 0 else [])
-    high = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 64) for fd in wanted]
-    for number, fd in enumerate(high):
-        os.dup2(fd, number, inheritable=number <= STDERR or number == REPORT)
-    kernel.close_from(len(high))
+    """Output and errors to their places; payload and reports have come in at theirs."""
+    os.dup2(NEW_STDOUT, STDOUT)
+    os.dup2(NEW_STDERR, STDERR)
 
 
 def rlimits(box: Box) -> None:
@@ -95,48 +174,19 @@ def priority(box: Box) -> None:
     """Nicer than the worker, and the first to go when memory is short."""
     os.nice(box.run["nice"])
     try:
-        with open("/proc/self/oom_score_adj", "w") as file:
-            file.write("1000")
+        score = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
+        os.write(score, b"1000")
+        os.close(score)
     except OSError:
         pass  # without it the kernel chooses by size
 
 
-def namespaces(box: Box) -> None:
-    kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
-
-
-def scratch(box: Box) -> None:
-    """The only places it may write to."""
-    if box.scratch >= 0:
-        kernel.move_mount(SCRATCH, HOME)
-    else:
-        kernel.bind(f"{DISKS}/{box.run['scratch']}", HOME, writable=True)
-    for name, mode in (("work", 0o700), ("tmp", 0o1777), ("shm", 0o1777)):
-        folder = f"{HOME}/{name}"
-        os.mkdir(folder)
-        os.chmod(folder, mode)
-        os.chown(folder, UID, UID)
-    kernel.mount(f"{HOME}/tmp", "/tmp", None, kernel.MS_BIND)
-    kernel.mount(f"{HOME}/shm", "/dev/shm", None, kernel.MS_BIND)
-
-
-def source(box: Box) -> None:
-    """The script's files in the cache, open before the cache is out of sight."""
-    box.source = os.open(f"{CACHE}/{box.run['source']}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-
-
-def hide(box: Box) -> None:
-    """The cache, and the scratch folders of others, out of sight."""
-    for place in (CACHE, DISKS):
-        kernel.mount("none", place, "tmpfs", kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV, "size=0,mode=000")
-
-
-def groups(box: Box) -> None:
-    os.setgroups([])
+def folder(box: Box) -> None:
+    os.chdir(box.run["folder"])
 
 
 def user(box: Box) -> None:
-    """Somebody whom no other slot knows."""
+    """Somebody whom no other slot knows; the capabilities of root go with it."""
     uid = box.slot["uid"]
     os.setresgid(uid, uid, uid)
     os.setresuid(uid, uid, uid)
@@ -146,60 +196,18 @@ def capabilities(box: Box) -> None:
     kernel.drop_capabilities()
 
 
+def no_new_privileges(box: Box) -> None:
+    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+
+
 def readable(box: Box) -> None:
     """Its files in /proc are its own again, /dev/stdout among them; after a change of user they are root's."""
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
 
 
-def no_new_privileges(box: Box) -> None:
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-
-
-def copy(box: Box) -> None:
-    """The script's files as its own."""
-    _copy(box.source, WORK)
-    os.close(box.source)
-
-
-def _copy(source: int, target: str) -> None:
-    with os.scandir(source) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                os.mkdir(f"{target}/{entry.name}", 0o700)
-                inner = os.open(entry.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=source)
-                _copy(inner, f"{target}/{entry.name}")
-                os.close(inner)
-            else:
-                _copy_file(source, entry.name, f"{target}/{entry.name}")
-
-
-def _copy_file(source: int, name: str, target: str) -> None:
-    with open(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=source), "rb", buffering=0) as file:
-        mode = 0o700 if os.fstat(file.fileno()).st_mode & 0o100 else 0o600
-        out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        while data := file.read(1 << 20):
-            os.write(out, data)
-        os.close(out)
-
-
-def folder(box: Box) -> None:
-    os.chdir(box.run["folder"])
-
-
-def umask(box: Box) -> None:
-    os.umask(0o077)
-
-
 def files(box: Box) -> None:
-    """A second fence round the files, which holds where the first has a hole."""
-    version = box.slot["landlock"]
-    if version:
-        kernel.landlock(version, [
-            *((path, kernel.LOOK) for path in box.slot["visible"]),
-            ("/dev", kernel.LOOK | kernel.USE),
-            ("/proc", kernel.LOOK | kernel.USE),
-            *((path, kernel.ALL) for path in (box.slot["writable"] or [box.run["home"]])),
-        ])  # fmt: skip
+    if box.rules >= 0:
+        kernel.landlock(box.rules)
 
 
 def filters(box: Box) -> None:
@@ -208,27 +216,43 @@ def filters(box: Box) -> None:
 
 
 def close(box: Box) -> None:
-    """The set-up is over."""
-    kernel.close_from(FAULT)
+    """All that was the keeper's."""
+    kernel.close_range(REPORT + 1)
 
 
-_LIMITS = (session, descriptors, rlimits, file_size, priority)
+if TYPE_CHECKING:
+    Steps = tuple[Callable[[Box], None], ...]
+
 #: with namespaces: an own root, own processes, own users
-_SEALED = (namespaces, scratch, source, hide, folder, umask)
-_FENCES = (readable, files, filters, close)
-
-STEPS: dict[str, tuple[Callable[[Box], None], ...]] = {
-    "full": (*_LIMITS, process_count, *_SEALED, groups, user, capabilities, copy, *_FENCES),
-    # where the worker is no root, one user is all there can be: no change of user, and none of groups
-    "unprivileged": (*_LIMITS, process_count, *_SEALED, capabilities, copy, *_FENCES),
+_SEALED = (namespaces, scratch, owner, folders, copy, keeper, places, hide, rules)
+BEFORE: dict[str, Steps] = {
+    "full": _SEALED,
+    # where the worker is no root, one user is all there can be: no change of user
+    "unprivileged": tuple(step for step in _SEALED if step not in (owner, keeper)),
     # without namespaces: the worker has made the scratch, with the script's files in it
-    "container": (*_LIMITS, process_count, folder, umask, groups, user, capabilities, *_FENCES),
-    "container, one user": (*_LIMITS, folder, umask, *_FENCES),
-    "basic": (*_LIMITS, folder, umask, readable, no_new_privileges, close),
+    "container": (rules,),
+    "container, one user": (rules,),
+    "basic": (),
+}
+
+_BORN = (session, descriptors, rlimits, file_size, priority)
+_FENCES = (readable, files, filters, close)
+AFTER: dict[str, Steps] = {
+    "full": (*_BORN, process_count, folder, user, *_FENCES),
+    "unprivileged": (*_BORN, process_count, folder, capabilities, *_FENCES),
+    "container": (*_BORN, process_count, folder, user, *_FENCES),
+    "container, one user": (*_BORN, folder, *_FENCES),
+    "basic": (*_BORN, folder, readable, no_new_privileges, close),
 }
 
 
+def prepare(box: Box) -> None:
+    """In the keeper. Raises: OSError, from the step that failed."""
+    for step in BEFORE[box.slot["steps"]]:
+        step(box)
+
+
 def enter(box: Box) -> None:
-    """All of it, one step after another. Raises: OSError, from the step that failed."""
-    for step in STEPS[box.slot["steps"]]:
+    """In the new process. Raises: OSError, from the step that failed."""
+    for step in AFTER[box.slot["steps"]]:
         step(box)

@@ -30,8 +30,9 @@ UNBORN = 126
 class Job:
     """A job that runs: its deadline, its watch, its end."""
 
-    def __init__(self, control: socket.socket, spec: Message, pid: int, faults: int, what: Measured) -> None:
-        self.control, self.pid, self.faults, self.what = control, pid, faults, what
+    def __init__(self, control: socket.socket, spec: Message, faults: int, what: Measured) -> None:
+        self.control, self.faults, self.what = control, faults, what
+        self.pid = 0
         self.limits, self.grace = spec["limits"], spec["grace"]
         self.began = time.monotonic()
         self.deadline = self.began + spec["timeout"] if spec["timeout"] is not None else None
@@ -46,9 +47,10 @@ class Job:
         self.hot_since, self.hot_cpu = self.began, 0.0
         self.warned: set[str] = set()
 
-    def keep(self) -> None:
+    def keep(self, pid: int) -> None:
         """Until the main process has ended and nothing of the job is left."""
-        pidfd = os.pidfd_open(self.pid)
+        self.pid = pid
+        pidfd = os.pidfd_open(pid)
         poll = select.poll()
         poll.register(pidfd, select.POLLIN)
         poll.register(self.control, select.POLLIN)

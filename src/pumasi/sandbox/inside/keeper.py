@@ -5,7 +5,7 @@ job leaves behind becomes its child, one `kill(-1)` reaches all of it, and when 
 Without, it is the job's subreaper. Its messages on a SOCK_SEQPACKET pair are JSON objects:
 
     to the keeper    {"go": meters}  with an fd for each: what it may read of its cgroup; the slot can be set up
-                     {"run": spec}   with fds stdout, stderr, payload, report
+                     {"run": spec}   with fds payload, report, stdout, stderr
                      {"stop": why}   SIGTERM, the grace time, SIGKILL
                      {"alive": s}    the lease holds for another s seconds (only where a lapsed lease must kill)
     from the keeper  {"born": 1}     its credentials tell the worker which process it is
@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import os
 import socket
 import struct
@@ -38,16 +39,22 @@ if TYPE_CHECKING:
     Message = dict[str, Any]
 
 IFF_UP, SIOCSIFFLAGS = 1, 0x8914
+#: those that a job has of its own
+NAMESPACES = (("mnt", kernel.CLONE_NEWNS), ("ipc", kernel.CLONE_NEWIPC))
 
 
 class Keeper:
     """A slot from inside."""
 
-    def __init__(self, control: socket.socket, slot: Message, ours: set[str], handlers: list[int]) -> None:
+    def __init__(self, control: socket.socket, slot: Message, ours: dict[str, list[str]], handlers: list[int]) -> None:
         self.control, self.slot, self.ours, self.handlers = control, slot, ours, handlers
         self.meters: dict[str, int] = {}
         self.sealed: bool = slot["sealed"]
         self.tree: Tree = Slot() if self.sealed else Tree()
+        #: where a job's process says why it could not be set up
+        self.faults = self.fault = -1
+        #: the namespaces that the keeper is in between jobs
+        self.home: list[tuple[int, int]] = []
 
     def work(self) -> None:
         """Set up the slot, then serve jobs until the worker is gone."""
@@ -55,7 +62,7 @@ class Keeper:
         message, fds = receive(self.control)
         if message is None:
             return
-        self.meters = dict(zip(message["go"], fds))
+        self.meters = dict(zip(message["go"], map(aside, fds)))
         try:
             self.set_up()
         except OSError as error:
@@ -71,41 +78,58 @@ class Keeper:
 
     def set_up(self) -> None:
         """What is alike for all jobs of the slot."""
+        self.own_descriptors()
+        os.umask(0o077)
         if self.sealed:
             kernel.mount("proc", "/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
             socket.sethostname("pumasi")
             if self.slot["network"] == "none":
                 raise_loopback()
+            self.home = [(aside(os.open(f"/proc/self/ns/{name}", os.O_RDONLY)), kind) for name, kind in NAMESPACES]
             kernel.drop_bounding_set()
             kernel.prctl(kernel.PR_SET_SECUREBITS, kernel.SECUREBITS)
         else:
             kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
+            if os.geteuid() == 0 and self.slot["uid"]:
+                os.setgroups([])
         if self.slot["filters"]:
             kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
             kernel.seccomp(self.slot["filters"]["slot"])
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
 
+    def own_descriptors(self) -> None:
+        """All that is ours out of the way, and all that a preload has left open closed: what comes with a run comes in
+        where its process has it."""
+        self.control = socket.socket(fileno=aside(self.control.detach()))
+        self.faults, self.fault = map(aside, os.pipe2(os.O_NONBLOCK))
+        os.set_inheritable(cage.STDIN, True)
+        kernel.close_range(cage.PAYLOAD, cage.KEEPERS - 1)
+
     def serve(self, run: Message, fds: list[int]) -> None:
         """One job, from birth to the last of its processes."""
-        faults, fault = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        scratch = -1
+        box = cage.Box(self.slot, run, -1)
         try:
-            scratch = self.own_scratch(run)
+            if fds != [cage.PAYLOAD, cage.REPORT, cage.NEW_STDOUT, cage.NEW_STDERR]:
+                raise OSError(f"descriptors came in as {fds}")
+            box.scratch = self.own_scratch(run)
+            cage.prepare(box)
+            job = Job(self.control, run, self.faults, self.measured(run, box.scratch))
+            gc.freeze()  # nothing made so far concerns the collector of a job
             pid = os.fork()
         except OSError as error:
             send(self.control, {"fault": f"no process could be made: {error}"})
         else:
             if pid == 0:
-                self.birth(run, fds, scratch, fault)
-            os.close(fault)
-            fault = -1
-            for fd in fds:
-                os.close(fd)
-            fds = []
-            Job(self.control, run, pid, faults, self.measured(run, scratch)).keep()
-        for fd in (faults, fault, scratch, *fds):
-            if fd >= 0:
-                os.close(fd)
+                self.birth(box)
+            kernel.close_range(cage.PAYLOAD, cage.NEW_STDERR)
+            job.keep(pid)
+        self.go_home()
+
+    def go_home(self) -> None:
+        """Out of the job's namespaces, which end with that; and nothing of it stays open."""
+        for namespace, kind in self.home:
+            kernel.setns(namespace, kind)
+        kernel.close_range(cage.PAYLOAD, cage.KEEPERS - 1)
 
     def own_scratch(self, run: Message) -> int:
         """The job's own file system, as an fd, so that it can be measured, and its files kept, from outside of it."""
@@ -118,15 +142,22 @@ class Keeper:
         folder = f"{cage.DISKS}/{run['scratch']}" if self.sealed else run["scratch"]
         return Measured(self.tree, self.meters, scratch, folder, run["limits"].get("disk"))
 
-    def birth(self, run: Message, fds: list[int], scratch: int, fault: int) -> NoReturn:
-        """In the child: the cage, then the script. Never returns."""
+    def birth(self, box: cage.Box) -> NoReturn:
+        """In the child: the rest of the cage, then the script. Never returns."""
         try:
-            cage.enter(cage.Box(self.slot, run, fds, scratch, fault))
+            cage.enter(box)
         except BaseException as error:  # told to the keeper; nothing else may run here
             with contextlib.suppress(OSError):
-                os.write(cage.FAULT, f"{type(error).__name__}: {error}"[:4000].encode())
+                os.write(self.fault, f"{type(error).__name__}: {error}"[:4000].encode())
             os._exit(UNBORN)
         bootstrap.run(self.ours, self.handlers)
+
+
+def aside(fd: int) -> int:
+    """A descriptor of the keeper's own, where no job has any."""
+    moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, cage.KEEPERS)
+    os.close(fd)
+    return moved
 
 
 def raise_loopback() -> None:

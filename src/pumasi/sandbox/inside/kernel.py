@@ -62,10 +62,21 @@ def unshare(flags: int) -> None:
     _checked(libc.unshare(flags), "unshare")
 
 
-def close_from(first: int) -> None:
-    """Close every descriptor from `first` on."""
-    if _syscall(ctypes.c_long(_CLOSE_RANGE), ctypes.c_uint(first), ctypes.c_uint(0xFFFFFFFF), 0) != 0:
-        os.closerange(first, 65536)
+def setns(namespace: int, kind: int) -> None:
+    """Enter a namespace that is held as a descriptor."""
+    _checked(libc.setns(namespace, kind), "setns")
+
+
+def setfsids(uid: int) -> None:
+    """Whose the files are that this process makes from here on, and whose rights it has on others."""
+    libc.setfsgid(uid)
+    libc.setfsuid(uid)
+
+
+def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
+    """Close every descriptor from `first` to `last`."""
+    if _syscall(ctypes.c_long(_CLOSE_RANGE), ctypes.c_uint(first), ctypes.c_uint(last), 0) != 0:
+        os.closerange(first, min(last + 1, 65536))
 
 
 # -- mounts --------------------------------------------------------------------------------------------------------
@@ -149,10 +160,9 @@ def landlock_version() -> int:
     return max(0, int(_syscall(ctypes.c_long(_LANDLOCK_CREATE), None, ctypes.c_size_t(0), 1)))
 
 
-def landlock(version: int, allowed: list[tuple[str, int]]) -> None:
-    """From here on only what is allowed, below each path, may be done to files; paths that are not there are left out.
-
-    From version 6 on no signal and no abstract socket reaches a process outside.
+def landlock_rules(version: int, allowed: list[tuple[str, int]]) -> int:
+    """A set of rules, as an fd: only what is allowed, below each path, may be done to files; paths that are not there
+    are left out. From version 6 on no signal and no abstract socket reaches a process outside.
     """
     known = _KNOWN[min(version, len(_KNOWN)) - 1]
     attr = struct.pack("QQQ", known, 0, 3 if version >= 6 else 0)[: 24 if version >= 6 else 8]
@@ -166,5 +176,9 @@ def landlock(version: int, allowed: list[tuple[str, int]]) -> None:
         rule = struct.pack("<Qi", rights & fitting, place)
         _call(f"landlock_add_rule {path}", _LANDLOCK_ADD, rules, 1, rule, 0)
         os.close(place)
+    return rules
+
+
+def landlock(rules: int) -> None:
+    """From here on this process is held to the rules."""
     _call("landlock_restrict_self", _LANDLOCK_RESTRICT, rules, 0)
-    os.close(rules)

@@ -23,10 +23,24 @@ ETC = (
     "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "locale.alias", "mime.types", "nsswitch.conf",
     "os-release", "pki", "protocols", "resolv.conf", "services", "ssl", "timezone",
 )  # fmt: skip
+#: of these, files that are written while a worker runs
+LIVE = ("hosts", "resolv.conf")
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 LINKS = (("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"),
          ("stderr", "/proc/self/fd/2"))  # fmt: skip
-FOLDERS = ("home/script/work", "proc", "tmp", "dev/shm", "run", "var/tmp", "etc", ".cache", ".scratch", "root")
+FOLDERS = (
+    "home/script/work",
+    "proc",
+    "tmp",
+    "dev/shm",
+    "run",
+    "var/tmp",
+    "etc",
+    ".cache",
+    ".scratch",
+    ".empty",
+    "root",
+)
 USERS = (
     "root:x:0:0:root:/root:/usr/sbin/nologin\n"
     "script:x:1000:1000:script:/home/script:/bin/sh\n"
@@ -43,17 +57,20 @@ def build(what: dict[str, Any]) -> None:
             `preload`, a folder shown as a script's own, or "".
     """
     kernel.mount(None, "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
-    kernel.mount("tmpfs", PLACE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=1m,nr_inodes=4k,mode=755")
+    kernel.mount("tmpfs", PLACE, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "size=4m,nr_inodes=4k,mode=755")
     for folder in FOLDERS:
         os.makedirs(f"{PLACE}/{folder}", exist_ok=True)
+    os.chmod(f"{PLACE}/.empty", 0)
     for path in SYSTEM:
         if os.path.islink(path):
             os.symlink(os.readlink(path), PLACE + path)
         elif os.path.isdir(path):
             show(path)
     for name in ETC:
-        if os.path.exists(f"/etc/{name}"):
+        if os.path.isdir(f"/etc/{name}") or name in LIVE:
             show(f"/etc/{name}")
+        elif os.path.exists(f"/etc/{name}"):
+            repeat(f"/etc/{name}")
     for path in outermost([*python_folders(), *what["visible"]]):
         show(path)
     devices()
@@ -74,6 +91,14 @@ def visible(more: list[str]) -> list[str]:
     """What a root would show, for a host where none can be made."""
     files = [f"/etc/{name}" for name in (*ETC, "passwd", "group")]
     return [*SYSTEM, *files, *outermost([*python_folders(), *more])]
+
+
+def repeat(path: str) -> None:
+    """A file of the host as it is now: each mount costs every job a little, a copy does not."""
+    with open(path, "rb") as file:
+        data = file.read()
+    with open(PLACE + path, "wb") as file:
+        file.write(data)
 
 
 def show(path: str) -> None:

@@ -157,8 +157,10 @@ class Template:
         why = self.imported() if self.spec["preload"] else ""
         self.ours -= set(self.spec["preload"])
         self.handlers = [n for n, handler in before.items() if signal.getsignal(n) is not handler]
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]  # a log that is followed comes by lines
         gc.collect()
         gc.freeze()
+        gc.disable()
         send(self.control, {"ready": 1, "why": why})
 
     def imported(self) -> str:
@@ -233,7 +235,7 @@ class Template:
             if self.spec["sealed"]:
                 enter_slot(sync, self.spec)
             sync.close()
-            Keeper(control, slot, self.ours, self.handlers).work()
+            Keeper(control, slot, by_top_name(self.ours), self.handlers).work()
         except BaseException as error:
             send(control, {"fault": f"{type(error).__name__}: {error}"})
         os._exit(0)
@@ -266,6 +268,14 @@ def enter_slot(sync: socket.socket, spec: Message) -> None:
     kernel.unshare(INSIDE | kernel.CLONE_NEWPID | network)
     if os.fork():
         os._exit(0)  # whoever enters a process namespace is not in it; its children are
+
+
+def by_top_name(modules: set[str]) -> dict[str, list[str]]:
+    """Names of modules by their first part."""
+    named: dict[str, list[str]] = {}
+    for name in modules:
+        named.setdefault(name.partition(".")[0], []).append(name)
+    return named
 
 
 def interpreter_modules() -> set[str]:

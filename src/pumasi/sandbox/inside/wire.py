@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def receive(control: socket.socket) -> tuple[Message | None, list[int]]:
     """A message and its fds; (None, []) at the end of file."""
     try:
-        data, fds, _, _ = socket.recv_fds(control, 256 * 1024, 8)
+        data, fds, _, _ = socket.recv_fds(control, 256 * 1024, 8, socket.MSG_CMSG_CLOEXEC)
     except (ConnectionResetError, InterruptedError):
         data, fds = b"", []
     return (json.loads(data) if data else None), list(fds)
