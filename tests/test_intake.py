@@ -52,6 +52,9 @@ def scripts(tmp_path: Path) -> Path:
     (tmp_path / "shop").mkdir()
     (tmp_path / "shop" / "main.py").write_text("def main(**values): ...\n")
     (tmp_path / "shop" / "pumasi.toml").write_text(MANIFEST)
+    (tmp_path / "program").mkdir()
+    (tmp_path / "program" / "pumasi.toml").write_text('command = ["node", "x.js"]\n')
+    (tmp_path / "shot.py").write_text("# /// script\n# tool.pumasi.browser = true\n# ///\n")
     return tmp_path
 
 
@@ -103,6 +106,37 @@ async def test_the_request_goes_before_the_manifest(intake: Intake) -> None:
     assert (job.queue, job.priority, job.retry.max_attempts) == ("fast", 0, 1)
     assert job.limit == KeyLimit(key="all", concurrency=2, count=10, period=60.0)
     assert job.labels == {"team": "a", "kind": "y"}
+
+
+async def test_a_browser_gets_room_unless_the_request_says_otherwise(intake: Intake) -> None:
+    job = await _submit(intake, "shot")
+    assert (job.limits, job.required_memory) == (Limits(memory=2048 * MB, processes=512), 1024 * MB)
+    asked = await _submit(intake, "shot", limits={"memory": "300MB", "disk": "5MB"}, required_memory="200MB")
+    assert (asked.limits, asked.required_memory) == (
+        Limits(memory=300 * MB, processes=512, disk=5 * MB),
+        200 * MB,
+    )
+
+
+async def test_a_command_takes_its_parameters_as_one_argument(intake: Intake) -> None:
+    fits = {"a": "x" * (100 * 1024 - len('{"a":""}'))}
+    job = await _submit(intake, "program", parameters=fits)
+    assert job.parameters is not None
+    assert len(job.parameters) == 100 * 1024
+    for parameters in ({"a": fits["a"] + "x"}, {"a": "가" * 34_200}):
+        with pytest.raises(BadFields, match=r"/parameters are 102\d+ bytes .* 102400 are taken .* 128 KiB"):
+            await _submit(intake, "program", parameters=parameters)
+        assert (await _submit(intake, parameters=parameters)).parameters is not None
+
+
+async def test_a_command_has_no_main(intake: Intake) -> None:
+    for mode in ("json", "json-lenient", "none", None):
+        assert (await _submit(intake, "program", result=mode, args=["x"])).result_mode == mode
+    with pytest.raises(BadFields, match="/result a command has no main"):
+        await _submit(intake, "program", result="return")
+    with pytest.raises(BadFields) as caught:
+        await _submit(intake, "program", result="return", parameters={"a": "x" * 200_000})
+    assert [bad["field"] for bad in caught.value.fields] == ["/parameters", "/result"]
 
 
 async def test_a_retry_rule_in_full(intake: Intake) -> None:

@@ -42,6 +42,14 @@ async def test_put_and_get(folder: Path) -> None:
     ]
 
 
+async def test_a_command_is_kept_with_its_manifest(folder: Path) -> None:
+    files = bundle.with_entry({"pumasi.toml": b'command = ["./run.sh", "x"]', "run.sh": b"#!/bin/sh\n"}, "pumasi.toml")
+    cached = await Cache(folder).put(files)
+    assert cached == await Cache(folder).get(bundle.digest(files))
+    assert (cached.entry_point, cached.manifest.command) == ("pumasi.toml", ("./run.sh", "x"))
+    assert stat.S_IMODE((cached.path / "run.sh").stat().st_mode) == 0o555
+
+
 async def test_nothing_in_it_is_writable(folder: Path) -> None:
     cached = await Cache(folder).put(FILES)
     for path in (cached.path, *cached.path.rglob("*")):

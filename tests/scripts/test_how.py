@@ -3,7 +3,8 @@
 import pytest
 
 from pumasi.core.job import ResultMode
-from pumasi.scripts.how import how_to_run
+from pumasi.errors import Invalid
+from pumasi.scripts.how import how_to_run, how_to_run_program
 
 BARE = "def main(page=1):\n    return page\n"
 GUARDED = BARE + 'if __name__ == "__main__":\n    main()\n'
@@ -61,3 +62,12 @@ def test_a_main_that_nothing_calls(source: str, args: bool) -> None:
 def test_everything_else_is_a_program(source: str) -> None:
     assert how_to_run(source, None, args_given=True) == "none"
     assert how_to_run(source, None, args_given=False) == "json"
+
+
+@pytest.mark.parametrize("args", [True, False])
+def test_a_program_that_is_not_python_is_not_read(args: bool) -> None:
+    assert how_to_run_program(None, args) == ("none" if args else "json")
+    for mode in ("json", "json-lenient", "none"):
+        assert how_to_run_program(mode, args) == mode
+    with pytest.raises(Invalid, match="no main"):
+        how_to_run_program("return", args)

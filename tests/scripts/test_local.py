@@ -80,6 +80,34 @@ async def test_a_folder_with_a_manifest(folder: Path) -> None:
     assert (script.version, script.entry_point, script.manifest.description) == ("2", "src/go.py", "Prices")
 
 
+async def test_a_folder_with_a_command(folder: Path) -> None:
+    put(folder, "shot/pumasi.toml", 'command = ["node", "x.js"]\n')
+    put(folder, "shot/x.js", "console.log(1)")
+    put(folder, "shot/helper.py", "def f(:  # no Python of ours\n")
+    script = await resolve(folder, "shot")
+    assert (script.entry_point, script.manifest.command) == ("pumasi.toml", ("node", "x.js"))
+    assert bundle.entry_of(script.files) == "pumasi.toml"
+    assert script.digest == bundle.digest(script.files)
+    (info,) = await LocalRepository(folder).list()
+    assert (info.name, info.digest, info.error) == ("shot", script.digest, None)
+
+
+async def test_a_command_goes_before_a_main_file(folder: Path) -> None:
+    put(folder, "shot/pumasi.toml", 'command = ["sh", "run.sh"]\n')
+    put(folder, "shot/main.py", "# /// script\n# dependencies = ['a']\n# ///\ndef f(:\n")
+    script = await resolve(folder, "shot")
+    assert (script.entry_point, script.manifest.dependencies) == ("pumasi.toml", ())
+
+
+async def test_a_command_that_a_single_file_names(folder: Path) -> None:
+    source = '# /// script\n# tool.pumasi.command = ["pypy3", "a.py"]\n# ///\nprint "old"\n'
+    put(folder, "a.py", source)
+    put(folder, "b/main.py", source)
+    for name, entry in (("a", "a.py"), ("b", "main.py")):
+        script = await resolve(folder, name)
+        assert (script.entry_point, script.manifest.command) == (entry, ("pypy3", "a.py"))
+
+
 async def test_what_never_belongs_to_a_script(folder: Path) -> None:
     put(folder, "report/main.py")
     for name in (".git/config", "__pycache__/main.pyc", ".venv/bin/python", "node_modules/x.js", "a.pyc", ".pumasi/x",

@@ -1,13 +1,17 @@
 """The manifest: every field, where it stands, and how wrong ones are named."""
 
 import textwrap
+import tomllib
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pumasi.core.job import Cause, Limits, Retry
 from pumasi.errors import Invalid
-from pumasi.scripts.manifest import Manifest, read_manifest
+from pumasi.scripts.manifest import Manifest, folder_entry, read_manifest
+from tests.pages import ROOT, blocks
 
 FULL = """
 name = "report"
@@ -67,6 +71,12 @@ def problems(toml: str) -> dict[str, Any]:
     return fields
 
 
+def of_values(**values: Any) -> Manifest:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tomllib, "loads", lambda _: values)
+        return read_manifest({"pumasi.toml": b"", "main.py": b""}, "report")
+
+
 def test_every_field() -> None:
     manifest = of_folder(FULL)
     assert manifest.limits() == Limits(memory=512 * 2**20, cpu=60, processes=8, open_files=256, disk=2**30, output=4096)
@@ -116,7 +126,24 @@ def test_two_manifests() -> None:
 def test_scratch_says_where_and_disk_how_much() -> None:
     manifest = of_folder('scratch = "disk"\ndisk = "1MB"')
     assert (manifest.scratch, manifest.limits().disk) == ("disk", 2**20)
-    assert "says where the scratch is" in str(problems('scratch = "1MB"'))
+    assert of_folder('scratch = "memory"').limits().disk is None
+
+
+@pytest.mark.parametrize("size", ['"1MB"', '" 1.5 gb"', '"512"', "1048576", "0"])
+def test_a_size_of_the_scratch_is_sent_to_disk(size: str) -> None:
+    assert problems(f"scratch = {size}")["scratch"].endswith("how large it may be is said by `disk`")
+
+
+@pytest.mark.parametrize("network", ['"public"', '["example.org"]', "[]"])
+def test_a_network_that_nothing_could_hold_it_to(network: str) -> None:
+    problem = problems(f"network = {network}")["network"]
+    assert "does not exist yet" in problem
+    assert '"host", which is open to everything the worker can reach' in problem
+
+
+@pytest.mark.parametrize("network", ["none", "host", None])
+def test_networks_there_are(network: str | None) -> None:
+    assert of_folder(f'network = "{network}"' if network else "").network == network
 
 
 def test_a_browser_gets_room_unless_something_else_is_said() -> None:
@@ -135,6 +162,78 @@ def test_a_command_runs_instead_of_python() -> None:
     assert "mean nothing beside it" in str(problems('command = ["node"]\nentry_point = "x.py"'))
     assert "mean nothing beside it" in str(problems('command = ["node"]\npreload = ["json"]'))
     assert "has no main" in str(problems('command = ["node"]\nresult = "return"'))
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=12))
+def test_any_words_are_a_command_but_for_a_nul_and_nothing(words: list[str]) -> None:
+    if words and words[0] and not any("\0" in word for word in words):
+        assert of_values(command=words).command == tuple(words)
+    else:
+        with pytest.raises(Invalid) as caught:
+            of_values(command=words)
+        assert all(field.startswith("command") for field in caught.value.details["fields"])
+
+
+def test_how_long_a_command_may_be() -> None:
+    longest = "a" * 4096
+    assert of_values(command=[longest] * 100).command == (longest,) * 100
+    assert "at most 100 items" in problems(f"command = {['a'] * 101}")["command"]
+    assert "4096 characters" in problems(f"command = ['{longest}a']")["command/0"]
+
+
+def test_what_says_what_a_folder_runs() -> None:
+    def entry(toml: str, **files: str) -> str | None:
+        sources = {"pumasi.toml": toml, **{f"{name}.py": text for name, text in files.items()}}
+        return folder_entry({path: text.encode() for path, text in sources.items()}, "report")
+
+    assert entry('command = ["node", "x.js"]') == "pumasi.toml"
+    assert entry('command = ["node", "x.js"]', main="", report="") == "pumasi.toml"
+    assert entry('entry_point = "go.py"', main="") == "go.py"
+    assert entry("", report="") == "report.py"
+    assert entry("priority = 1") is None
+    assert entry("", main='# /// script\n# tool.pumasi.command = ["node"]\n# ///\n') == "main.py"
+    with pytest.raises(Invalid, match="command"):
+        entry("command = false")
+
+
+def test_beside_a_command_no_block_of_a_file_counts() -> None:
+    block = "# /// script\n# tool.pumasi.priority = 3\n# ///\n"
+    manifest = of_folder('command = ["node"]', **{"main.py": block})
+    assert (manifest.command, manifest.priority) == (("node",), None)
+    # The manifest's own comments are no Python.
+    assert of_folder(block + 'command = ["node"]').priority is None
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(sorted(Manifest.model_fields)), VALUES, max_size=6), st.data())
+def test_whatever_it_says_it_is_a_manifest_or_the_fields_are_named(values: dict[str, Any], data: st.DataObject) -> None:
+    values |= data.draw(st.fixed_dictionaries({}, optional={
+        "network": st.sampled_from(["none", "host", "public", ["a"]]),
+        "scratch": st.sampled_from(["memory", "disk", "1MB", 5]),
+        "browser": st.booleans(),
+        "command": st.just(["node"]),
+        "result": st.sampled_from(["json", "return", "none"]),
+    }))  # fmt: skip
+    try:
+        manifest = of_values(**values)
+    except Invalid as error:
+        assert str(error).startswith("the manifest of report is not valid: ")
+        return
+    assert manifest.network in (None, "none", "host")
+    assert manifest.scratch in (None, "memory", "disk")
+    assert not (manifest.command and (manifest.entry_point or manifest.preload or manifest.result == "return"))
+    assert not manifest.browser or (manifest.limits().memory and manifest.memory_to_count())
+
+
+def test_the_manifests_that_the_guide_shows() -> None:
+    for text in blocks(ROOT / "docs" / "how-to" / "write-a-manifest.md", "toml"):
+        assert of_folder(text) != Manifest()
 
 
 @pytest.mark.parametrize(
@@ -177,7 +276,9 @@ def test_a_command_runs_instead_of_python() -> None:
         ('network = ["example.org"]', "network", "does not exist yet"),
         ('network = "wild"', "network", "must be one of 'host'"),
         ('command = "node x.js"', "command", "must be a list"),
-        ("command = []", "command", ""),
+        ('command = ["node", 3]', "command/1", "must be text, not 3"),
+        ("command = []", "command", "at least 1"),
+        ('command = [""]', "command", "first word is the program"),
         ('command = ["a\\u0000"]', "command/0", "NUL character"),
         ('python = "3.13"', "python", "does not exist"),
         ('parameters = { type = "objekt" }', "parameters", "/type: 'objekt'"),

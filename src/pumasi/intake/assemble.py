@@ -2,22 +2,26 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from msgspec.structs import replace
 
 from pumasi.core import strict
 from pumasi.core.job import Job, KeyLimit, Limits, Retry
+from pumasi.errors import Invalid
 from pumasi.intake.fields import Problem, refusal
 from pumasi.intake.keys import key_limit
 from pumasi.intake.parameters import wrong_parameters
 from pumasi.intake.request import JobRequest, LimitsRequest, RetryRequest
 from pumasi.scripts.base import Script
+from pumasi.scripts.how import how_to_run_program
 from pumasi.scripts.manifest import Manifest
-from pumasi.units import format_size
 
-#: bytes of the parameters of a command; the kernel takes 128 KiB for one argument
+#: bytes of the parameters of a command
 MAX_ARGUMENT = 100 * 1024
+#: KiB that Linux takes for one argument of a process
+_KERNEL = 128
 #: what a repetition keeps of the job it repeats
 _ASKED = (
     "script", "version", "digest", "parameters", "args", "queue", "priority", "timeout", "limits", "required_memory",
@@ -29,7 +33,7 @@ def assembled(request: JobRequest, script: Script, *, id: str, now: float) -> Jo
     """The job, bound to the content of `script`: what the request says, else what the manifest says.
 
     Raises:
-        BadFields: parameters against the manifest's schema, a key that cannot be filled in.
+        BadFields: parameters against the manifest's schema, a key that cannot be filled in, what a command cannot take.
     """
     manifest = script.manifest
     _check_parameters(request, manifest)
@@ -85,11 +89,26 @@ def _check_command(request: JobRequest, manifest: Manifest) -> None:
     """A program that is not Python gets its parameters as one argument, and has no `main`."""
     if manifest.command is None:
         return
-    if request.parameters is not None and (size := len(strict.dumps(request.parameters).encode())) > MAX_ARGUMENT:
-        text = "are {size} of JSON; a command gets them as one argument, which holds {limit} at most"
-        raise refusal([Problem("/parameters", text, {"size": format_size(size), "limit": format_size(MAX_ARGUMENT)})])
-    if request.result == "return":
-        raise refusal([Problem("/result", "a command has no main whose value could be returned", {})])
+    if problems := [*_too_long_for_an_argument(request), *_no_mode_of_a_command(request)]:
+        raise refusal(problems)
+
+
+def _too_long_for_an_argument(request: JobRequest) -> Iterator[Problem]:
+    size = 0 if request.parameters is None else len(strict.dumps(request.parameters).encode())
+    if size > MAX_ARGUMENT:
+        yield Problem(
+            "/parameters",
+            "are {size} bytes of JSON; a command gets them as one argument: {limit} are taken at most, as the kernel "
+            "takes no argument beyond {kernel} KiB",
+            {"size": size, "limit": MAX_ARGUMENT, "kernel": _KERNEL},
+        )
+
+
+def _no_mode_of_a_command(request: JobRequest) -> Iterator[Problem]:
+    try:
+        how_to_run_program(request.result, bool(request.args))
+    except Invalid as error:
+        yield Problem("/result", error.text, error.details)
 
 
 def _limits(asked: LimitsRequest | None, of_script: Limits) -> Limits:

@@ -29,7 +29,7 @@ from pumasi.sandbox.slot import Slot
 from pumasi.sandbox.templates import Templates
 from pumasi.scripts.cache import Cache, Cached
 from pumasi.scripts.fetch import fetch
-from pumasi.scripts.how import how_to_run
+from pumasi.scripts.how import how_to_run, how_to_run_program
 from pumasi.scripts.manifest import Manifest
 from pumasi.units import format_size
 
@@ -360,7 +360,7 @@ def _openings(manifest: Manifest, *, sealed: bool) -> tuple[str, ...]:
 
 def _mode(cached: Cached, explicit: ResultMode | None, args_given: bool) -> ResultMode:
     if cached.manifest.command:
-        return explicit or ("none" if args_given else "json")
+        return how_to_run_program(explicit, args_given)
     return how_to_run(_source(cached.entry_path), explicit, args_given)
 
 

@@ -4,7 +4,7 @@ from pumasi.errors import Invalid
 from pumasi.scripts import bundle
 from pumasi.scripts.base import Script
 from pumasi.scripts.imports import matching, siblings
-from pumasi.scripts.manifest import FILE, default_entry, read_manifest
+from pumasi.scripts.manifest import FILE, folder_entry, read_manifest
 from pumasi.scripts.reader import Reader
 from pumasi.scripts.source import decode
 
@@ -35,8 +35,7 @@ def from_folder(reader: Reader, folder: str, name: str, *, version: str | None =
         raise Invalid("{file} is a link that leads out of {folder}", file=folder, folder=reader.root)
     found = ((path, reader.read(f"{folder}/{path}" if folder else path)) for path in reader.walk(folder))
     files = {path: data for path, data in found if data is not None}
-    manifest = read_manifest(files, name)
-    entry = FILE if manifest.command else manifest.entry_point or default_entry(files, name)
+    entry = folder_entry(files, name)
     if entry is None:
         raise Invalid(
             "{name} has no entry point: give it a main.py, {name}.py or __main__.py, or name one in {file}",

@@ -66,7 +66,7 @@ class Script(Struct, frozen=True):
     #: what `bundle.digest` makes of `files`; the name of this exact content
     digest: str
     manifest: Manifest
-    #: path of the file that is run, within `files`
+    #: path within `files` of the file that is run, or of the manifest that names a command
     entry_point: str
     #: the bundle: paths with `/` to contents, and `bundle.ENTRY` beside them
     files: dict[str, bytes]

@@ -1,7 +1,8 @@
 """A script as it travels and is kept: a set of files, named by the digest of its content.
 
-A bundle is a dict of paths (relative, with `/`) to bytes. The path of the file that is run is one of its entries
-(`ENTRY`, never written into the script's folder), so that two scripts that share all their files are still two.
+A bundle is a dict of paths (relative, with `/`) to bytes. The path of the file that is run, or of the manifest that
+names a command to run, is one of its entries (`ENTRY`, never written into the script's folder), so that two scripts
+that share all their files are still two.
 """
 
 import hashlib
@@ -12,7 +13,7 @@ from pumasi.scripts.manifest import Manifest, read_manifest
 from pumasi.scripts.paths import MAX_BYTES, MAX_FILES, check_paths, check_size
 from pumasi.scripts.source import decode, parse
 
-#: the entry of a bundle that names the file to run
+#: the entry of a bundle that names the file to run, or the manifest with the command to run
 ENTRY = ".pumasi/entry_point"
 
 
@@ -32,7 +33,7 @@ def with_entry(files: dict[str, bytes], entry_point: str) -> dict[str, bytes]:
 
 
 def entry_of(files: dict[str, bytes]) -> str:
-    """The file a bundle runs. Raises: Invalid when it names none."""
+    """The file a bundle runs, or the manifest with its command. Raises: Invalid when it names none."""
     try:
         return files[ENTRY].decode()
     except (KeyError, UnicodeDecodeError):
@@ -40,7 +41,7 @@ def entry_of(files: dict[str, bytes]) -> str:
 
 
 def check(files: dict[str, bytes], entry_point: str, name: str | None = None) -> Manifest:
-    """Whether a script can be run: paths, sizes, manifest, entry point and its syntax; gives its manifest.
+    """Whether a script can be run: paths, sizes, manifest, entry point and, of Python, its syntax; gives its manifest.
 
     Raises:
         Invalid: naming the file, and the line where there is one.

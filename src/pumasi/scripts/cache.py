@@ -1,7 +1,7 @@
 """Scripts on a worker's disk, by the digest of their content: written once, read only, the same for everybody.
 
     <folder>/<digest>/files/…       what the script sees, copied or overlaid, never written to
-    <folder>/<digest>/entry_point   which of them is run
+    <folder>/<digest>/entry_point   which of them is run, or names the command to run
     <folder>/.new-…                 being written; renamed into place when it is whole and on disk
 
 Any number of processes share a folder: an entry appears complete or not at all, and whoever comes second keeps the
@@ -48,7 +48,7 @@ class Cached(Struct, frozen=True):
 
     @property
     def entry_path(self) -> Path:
-        """The file to run."""
+        """The file to run; of a command, its manifest."""
         return self.path / self.entry_point
 
 

@@ -3,6 +3,8 @@
 In this order: what the manifest or the job says; a top-level `main` that nothing in the file calls (`return`);
 arguments given (`none`); otherwise `json`. The classic `def main(): … if __name__ == "__main__": main()` is a program
 like any other, and so is a file that calls its own `main` without a guard: calling it once more would run it twice.
+
+What a `command` runs is no Python, and nothing of it is read.
 """
 
 import ast
@@ -25,6 +27,17 @@ def how_to_run(source: str, mode: ResultMode | None, args_given: bool) -> Result
     if has_bare_main(source):
         return "return"
     return "none" if args_given else "json"
+
+
+def how_to_run_program(mode: ResultMode | None, args_given: bool) -> ResultMode:
+    """The mode a run of a `command` is made in; `mode` is what the manifest or the job says, if anything.
+
+    Raises:
+        Invalid: that is `return`.
+    """
+    if mode == "return":
+        raise Invalid("a command has no main whose value could be returned")
+    return mode or ("none" if args_given else "json")
 
 
 @lru_cache(maxsize=256)

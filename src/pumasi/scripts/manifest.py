@@ -59,7 +59,8 @@ def _network(value: Any) -> Any:
     if value == "public" or isinstance(value, list):
         raise refusal(
             Invalid(
-                'the gate that would hold a script to that does not exist yet; say "none", or "host", which is open'
+                "the gate that holds a script to public addresses or to a list of hosts does not exist yet; "
+                'ask for "none", or for "host", which is open to everything the worker can reach'
             )
         )
     return value
@@ -71,10 +72,18 @@ def _word(value: str) -> str:
     return value
 
 
-def _scratch(value: Any) -> Any:
-    if isinstance(value, int) or (isinstance(value, str) and value[:1].isdigit()):
-        raise refusal(Invalid('says where the scratch is, "memory" or "disk"; how large it may be is said by `disk`'))
+def _command(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value[0]:
+        raise refusal(Invalid("its first word is the program to run, and is empty"))
     return value
+
+
+def _scratch(value: Any) -> Any:
+    try:
+        parse_size(value)
+    except Invalid:
+        return value
+    raise refusal(Invalid('says where the scratch is, "memory" or "disk"; how large it may be is said by `disk`'))
 
 
 def _python(value: Any) -> Any:
@@ -88,6 +97,7 @@ Count = Annotated[int, Field(gt=0, le=1_000_000, strict=True)]
 Variable = Annotated[str, BeforeValidator(_variable), Field(pattern=_VARIABLE)]
 Line = Annotated[str, Field(max_length=1000)]
 Word = Annotated[str, Field(max_length=4096), AfterValidator(_word)]
+Command = Annotated[tuple[Word, ...], Field(min_length=1, max_length=100), AfterValidator(_command)]
 FilePath = Annotated[str, AfterValidator(_path)]
 Schema = Annotated[dict[str, Any], AfterValidator(_schema)]
 
@@ -130,7 +140,7 @@ class Manifest(BaseModel):
     #: it starts a browser, whose own sandbox needs nested user namespaces
     browser: Annotated[bool, Field(strict=True)] = False
     #: a program to run instead of Python, with its first arguments
-    command: Annotated[tuple[Word, ...], Field(min_length=1, max_length=100)] | None = None
+    command: Command | None = None
     #: refused until it exists
     python: Annotated[None, BeforeValidator(_python)] = None
 
@@ -181,7 +191,7 @@ class Manifest(BaseModel):
         return self
 
     def limits(self) -> Limits:
-        """What it may use, as far as it says so."""
+        """What it may use, as far as it says so; for a browser, also where it does not."""
         usual = BROWSER if self.browser else Limits()
         return Limits(
             memory=usual.memory if self.memory_limit is None else self.memory_limit,
@@ -193,7 +203,7 @@ class Manifest(BaseModel):
         )
 
     def memory_to_count(self) -> int | None:
-        """What admission counts, as far as it says so."""
+        """Bytes that admission counts, as far as it says so; for a browser, also where it does not."""
         return self.required_memory or (BROWSER_REQUIRED if self.browser else None)
 
     def retry_rule(self) -> Retry | None:
@@ -208,7 +218,7 @@ def read_manifest(files: dict[str, bytes], name: str, *, entry_point: str | None
         Invalid: it is no TOML, has unknown or wrong fields (each is named), or stands in two places.
     """
     stated = _toml(files, name)
-    entry = entry_point or stated.get("entry_point") or default_entry(files, name)
+    entry = entry_point or _entry(stated, files, name)
     block = _block(files, entry) if isinstance(entry, str) and entry in files else {}
     inline = block.get("tool", {}).get("pumasi", {}) if isinstance(block.get("tool", {}), dict) else {}
     if stated and inline:
@@ -222,9 +232,25 @@ def read_manifest(files: dict[str, bytes], name: str, *, entry_point: str | None
     return _manifest(values, name)
 
 
-def default_entry(files: dict[str, bytes], name: str) -> str | None:
-    """The file that is run when no manifest says: main.py, NAME.py, __main__.py, in this order."""
-    return next((file for file in ("main.py", f"{name}.py", "__main__.py") if file in files), None)
+def folder_entry(files: dict[str, bytes], name: str) -> str | None:
+    """The file that says what a folder runs: the manifest where it names a command, else the Python file to run.
+
+    That is the one it names, else main.py, NAME.py or __main__.py, in this order; None when there is none.
+
+    Raises:
+        Invalid: the manifest is not valid.
+    """
+    read_manifest(files, name)
+    entry: str | None = _entry(_toml(files, name), files, name)
+    return entry
+
+
+def _entry(stated: dict[str, Any], files: dict[str, bytes], name: str) -> Any:
+    """As `folder_entry`, of a manifest that was not looked at yet."""
+    if "command" in stated:
+        return FILE
+    usual = ("main.py", f"{name}.py", "__main__.py")
+    return stated.get("entry_point") or next((file for file in usual if file in files), None)
 
 
 def _toml(files: dict[str, bytes], name: str) -> dict[str, Any]:
@@ -238,7 +264,7 @@ def _toml(files: dict[str, bytes], name: str) -> dict[str, Any]:
 
 
 def _block(files: dict[str, bytes], entry: str) -> dict[str, Any]:
-    if b"# /// script" not in files[entry]:
+    if entry == FILE or b"# /// script" not in files[entry]:
         return {}
     return read_block(decode(files[entry], entry), entry)
 

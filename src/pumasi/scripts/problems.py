@@ -36,6 +36,8 @@ _TEXTS = {
     "less_than_equal": Invalid("is {input}; it must be at most {le}"),
     "string_pattern_mismatch": Invalid("{input} has characters that are not allowed here"),
     "string_too_long": Invalid("is too long; {max_length} characters are allowed"),
+    "too_short": Invalid("must hold at least {min_length} items"),
+    "too_long": Invalid("must hold at most {max_length} items"),
 }
 
 
