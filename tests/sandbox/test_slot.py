@@ -93,10 +93,11 @@ async def test_a_limit_that_is_overstepped_is_the_cause(
     assert ending.killed_by == cause or by_kernel or refused, (ending, said)
 
 
+MANY = "import os, time\nfor _ in range(8):\n if not os.fork(): x = bytearray(1 << 24); time.sleep(9)\nos.wait()"
 EATERS = {
     "a file in memory": "import os\nfd = os.memfd_create('x')\nwhile True: os.write(fd, bytes(1 << 20))",
     "shared memory": "import mmap\nm = mmap.mmap(-1, 200 << 20)\nfor n in range(0, 200 << 20, 4096): m[n] = 1",
-    "children": "import os, time\nfor _ in range(8):\n if not os.fork(): x = bytearray(1 << 24); time.sleep(9)\nos.wait()",
+    "children": MANY,
     "files and memory": "open('f', 'wb').write(bytes(40 << 20))\nx = bytearray(60 << 20); import time; time.sleep(60)",
 }
 

@@ -297,7 +297,8 @@ class MemoryStore(Store):
         at = self._jobs.get(old.id)
         if at is None or at.revision != old.revision or (same_lease and at.lease_until != old.lease_until):
             return None
-        return self._put(replace(new, started_at=at.started_at, progress=at.progress, revision=at.revision))
+        started_at = new.started_at if at.started_at is None else at.started_at
+        return self._put(replace(new, started_at=started_at, progress=at.progress, revision=at.revision))
 
     def _lease(self, job: Job, claim: Claim, token: str, now: float) -> Job:
         if job.limit is not None and job.limit.count is not None:

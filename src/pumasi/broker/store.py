@@ -79,7 +79,8 @@ class Store(ABC):
     async def swap(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | None]:
         """For each (old, new): store `new` if the stored `revision` and `lease_until` are still old's; raises
         `revision` and assigns the next `change`. `started_at` and `progress` belong to take, extend and append: they
-        stay as stored. Returns the record as stored, None where somebody else was faster."""
+        stay as stored, but a `started_at` that nobody has told is taken from new. Returns the record as stored, None
+        where somebody else was faster."""
 
     @abstractmethod
     async def settle(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | None]:

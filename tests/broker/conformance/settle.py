@@ -61,6 +61,13 @@ class Settle(Case):
         assert job.started_at == START
         assert await broker.get("a") == job
 
+    async def test_a_run_that_was_over_before_it_was_told_has_begun(self, broker: Broker, clock: Clock) -> None:
+        lease = await leased(broker, "a")
+        clock.advance(10)
+        job = await broker.settle(lease, Completed(report=Report(phases={"run": 2.5})))
+        assert job.started_at == clock.now - 2.5
+        assert await broker.get("a") == job
+
     # -- tried again ----------------------------------------------------------------------------------------------
 
     async def test_a_failure_is_tried_again_after_a_while(self, broker: Broker, clock: Clock) -> None:

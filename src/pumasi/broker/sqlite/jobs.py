@@ -195,6 +195,7 @@ def _swap(db: Database, old: Job, new: Job, touched: lanes.Touched, *, same_leas
         attempt=new.attempt,
         lease_until=new.lease_until,
         claimed_at=new.claimed_at,
+        started_at=new.started_at,
         cancel_requested=new.cancel_requested,
     )
     if row is None:

@@ -40,7 +40,8 @@ INSERT INTO label (name, value, job) VALUES (:name, :value, :job)
 -- swap: the next state of a job, if nobody changed it and, with :same_lease, nobody extended its lease
 UPDATE job SET state = :state, run_at = :run_at, ended_at = :ended_at, cause = :cause, lane = :lane, worker = :worker,
        claim_id = :claim_id, token = :token, attempt = :attempt, lease_until = :lease_until, claimed_at = :claimed_at,
-       cancel_requested = :cancel_requested, revision = revision + 1, change = (SELECT change + 1 FROM counter)
+       started_at = coalesce(started_at, :started_at), cancel_requested = :cancel_requested,
+       revision = revision + 1, change = (SELECT change + 1 FROM counter)
 WHERE id = :id AND revision = :revision AND (NOT :same_lease OR lease_until IS :old_lease)
 RETURNING seq, started_at, progress, revision, change
 

@@ -201,7 +201,8 @@ def no_new_privileges(box: Box) -> None:
 
 
 def readable(box: Box) -> None:
-    """Its files in /proc are its own again, /dev/stdout among them; after a change of user they are root's."""
+    """Its files in /proc are its own, /dev/stdout among them; the keeper's are root's, and so are those of whoever has
+    changed the user."""
     kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
 
 
@@ -235,14 +236,14 @@ BEFORE: dict[str, Steps] = {
     "basic": (),
 }
 
-_BORN = (session, descriptors, rlimits, file_size, priority)
+_BORN = (session, descriptors, rlimits, file_size, readable, priority)
 _FENCES = (readable, files, filters, close)
 AFTER: dict[str, Steps] = {
     "full": (*_BORN, process_count, folder, user, *_FENCES),
     "unprivileged": (*_BORN, process_count, folder, capabilities, *_FENCES),
     "container": (*_BORN, process_count, folder, user, *_FENCES),
     "container, one user": (*_BORN, folder, *_FENCES),
-    "basic": (*_BORN, folder, readable, no_new_privileges, close),
+    "basic": (*_BORN, folder, no_new_privileges, close),
 }
 
 

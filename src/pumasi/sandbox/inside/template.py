@@ -121,6 +121,7 @@ def seal(sync: socket.socket, spec: Message) -> None:
     kernel.unshare(INSIDE)
     root.build(spec["root"])
     if spec["uids"]:
+        own_what_follows(spec["uids"][0])
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)
         kernel.unshare(kernel.CLONE_NEWUSER | INSIDE)
         sync.send(b"?")
@@ -132,6 +133,14 @@ def seal(sync: socket.socket, spec: Message) -> None:
         kernel.unshare(kernel.CLONE_NEWNET)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)  # a change of user has taken it back
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+
+
+def own_what_follows(uid: int) -> None:
+    """Who makes a namespace is charged for what its users have of things that are counted by user (inotify instances,
+    pipes): that is nobody but this template, which keeps its capabilities until it is inside."""
+    kernel.prctl(kernel.PR_SET_SECUREBITS, kernel.KEEP_ALL)
+    os.setresgid(uid, uid, uid)
+    os.setresuid(uid, uid, uid)
 
 
 def become_root() -> None:
