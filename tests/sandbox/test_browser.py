@@ -1,0 +1,109 @@
+"""A script may start Chromium, which builds a sandbox of its own inside ours; nothing of it outlives the job."""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pumasi.core.job import Cause, Job, State
+from pumasi.errors import BadSetting
+from tests.harness import System
+
+JOBS = 50
+PAGE = "<title>x</title><script>document.title = 'made ' + 6 * 7</script>"
+SCRIPT = """
+import os, subprocess, sys, time
+
+def chromium(*words):
+    return subprocess.Popen([os.environ["CHROME_PATH"], "--headless", "--disable-gpu", *words], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True)
+
+def nested():
+    '''How many processes are in a user namespace that is not ours.'''
+    own, found = os.readlink("/proc/self/ns/user"), 0
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try: found += os.readlink(f"/proc/{pid}/ns/user") != own
+        except OSError: pass
+    return found
+
+def main(what="render", url="file:///home/script/work/page.html"):
+    if what == "render":
+        out, err = chromium("--dump-dom", url).communicate()
+        return "made 42" in out or err
+    browser = chromium("--remote-debugging-port=0", url)
+    while not nested(): time.sleep(0.01)
+    if what == "hang": time.sleep(600)
+    if what == "kill": os.kill(browser.pid, 9)
+    if what in ("kill", "crash"): os._exit(9)
+    return nested()
+"""
+
+
+@pytest.fixture(params=["full", "unprivileged"])
+async def browsing(request: pytest.FixtureRequest, system: System) -> AsyncIterator[System]:
+    if shutil.which("chromium") is None:
+        if os.environ.get("CI"):
+            pytest.fail("chromium is not installed")
+        pytest.skip("chromium is not installed: apt-get install chromium")
+    system.script("web/pumasi.toml", "browser = true")
+    system.script("web/page.html", PAGE)
+    system.script("web/main.py", SCRIPT)
+    try:
+        async with system.working(isolation=request.param, slots=2):
+            yield system
+    except BadSetting as error:
+        pytest.skip(str(error))
+
+
+def left() -> set[str]:
+    """Processes of the browser, and what programs leave behind in the folders that all share."""
+    there = {f"process {process.pid}" for process in psutil.process_iter(["name"]) if "chrom" in process.info["name"]}
+    return there | {str(path) for folder in ("/tmp", "/dev/shm", "/var/tmp") for path in Path(folder).glob("*hrom*")}
+
+
+async def test_a_page_is_rendered_and_the_record_says_what_is_open(browsing: System) -> None:
+    job = await browsing.run("web")
+    assert (job.state, job.result) == (State.COMPLETED, "true"), job.result or job.error
+    assert "user-namespaces" in job.openings
+
+
+async def test_its_own_sandbox_is_on(browsing: System) -> None:
+    job = await browsing.run("web", {"what": "count"})
+    assert job.state is State.COMPLETED, job.error
+    assert int(job.result or 0) >= 1
+
+
+async def test_a_page_of_a_server(browsing: System) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n" + PAGE.encode())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        job = await browsing.run("web", {"url": f"http://127.0.0.1:{port}/"})
+    assert job.result == "true", job.result or job.error
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("browsing", ["full"], indirect=True)
+async def test_fifty_jobs_that_crash_or_hang_leave_nothing(browsing: System) -> None:
+    before = left()
+    kinds = [("crash", 60.0), ("kill", 60.0), ("hang", 1.5)]
+    jobs = []
+    for n in range(JOBS):
+        what, timeout = kinds[n % 3]
+        jobs.append((what, await browsing.submit("web", {"what": what}, timeout=timeout)))
+    for what, job in jobs:
+        ended = await browsing.end(job, timeout=180.0)
+        assert ended.cause is (Cause.TIMEOUT if what == "hang" else Cause.EXIT), (what, ended.error)
+    assert left() == before
+    assert list((browsing.folder / "data" / "scratch").glob("*/*")) == []
+    job: Job = await browsing.run("web")
+    assert json.loads(job.result or "null") is True
