@@ -54,7 +54,7 @@ async def _run(plan: Plan, folder: Path, slots: int, *, ours_only: bool) -> repo
         for system in systems:
             await stack.enter_async_context(up(system))
         service = await stack.enter_async_context(up(Up(folder / "up", scripts, slots)))
-        values = await measure(plan, systems, service, scripts, console)
+        values = await measure(plan, systems, service, scripts, slots, console)
     return report.Result(plan=plan.name, slots=slots, skipped=skipped, values=values)
 
 

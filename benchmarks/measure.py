@@ -1,6 +1,8 @@
 """What is measured, and how often."""
 
 import asyncio
+import itertools
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from msgspec import Struct
 from rich.console import Console
 from rich.progress import Progress
 
+from benchmarks import cage
 from benchmarks.ours import Pumasi, Up, submits
 from benchmarks.systems import System
 
@@ -27,10 +30,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     calls: int
     submits: int
     idle_seconds: float
+    #: jobs that sleep at one time
+    crowd: int
 
 
-FULL = Plan(name="full", rounds=3, noops=200, scrapes=30, calls=100, submits=1000, idle_seconds=10.0)
-QUICK = Plan(name="quick", rounds=1, noops=24, scrapes=6, calls=10, submits=100, idle_seconds=1.0)
+FULL = Plan(name="full", rounds=3, noops=200, scrapes=30, calls=100, submits=1000, idle_seconds=10.0, crowd=200)
+QUICK = Plan(name="quick", rounds=1, noops=24, scrapes=6, calls=10, submits=100, idle_seconds=1.0, crowd=8)
 
 
 class Notes:
@@ -53,11 +58,13 @@ class Notes:
         return {what: {system: median(values) for system, values in row.items()} for what, row in self._found.items()}
 
 
-async def measure(plan: Plan, systems: Sequence[System], service: Up, scripts: Path, console: Console) -> Values:
+async def measure(
+    plan: Plan, systems: Sequence[System], service: Up, scripts: Path, slots: int, console: Console
+) -> Values:
     """Figure by figure; of several rounds the median."""
     notes = Notes()
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("idle", total=plan.rounds * len(systems) * 3 + 3)
+        task = progress.add_task("idle", total=plan.rounds * len(systems) * 3 + 4)
 
         def step(what: str) -> None:
             progress.update(task, advance=1, description=what)
@@ -74,6 +81,8 @@ async def measure(plan: Plan, systems: Sequence[System], service: Up, scripts: P
         await _http(service, plan, notes)
         step("submits")
         await _submits(plan, systems, scripts, notes)
+        step("the cage")
+        await _cage(plan, scripts, slots, notes)
     return notes.medians()
 
 
@@ -106,6 +115,25 @@ async def _calls(system: System, count: int, notes: Notes) -> None:
 async def _http(service: Up, plan: Plan, notes: Notes) -> None:
     notes.add_times("one call", "pumasi up", [await service.call("noop") for _ in range(plan.calls)])
     notes.add("submits/s, one by one", "pumasi up", plan.submits / await service.submit(plan.submits))
+
+
+async def _cage(plan: Plan, scripts: Path, slots: int, notes: Notes) -> None:
+    """What stands in rows of its own: no other system has a cage."""
+    with tempfile.TemporaryDirectory(prefix="pumasi-cage-") as name:
+        folders = (Path(name, str(number)) for number in itertools.count())
+        for _ in range(plan.rounds):
+            rate = await cage.throughput(next(folders), scripts, slots, 5 * plan.noops)
+            notes.add("noop, jobs/s", "pumasi memory", rate)
+            inside, whole, bare = await cage.cpu(next(folders), scripts, 2 * plan.noops)
+            notes.add("cage: CPU ms of a no-op job", "pumasi memory", 1000 * inside)
+            notes.add("cage: with the worker's own", "pumasi memory", 1000 * whole)
+            notes.add("cage: CPU ms of a no-op job", "bare", 1000 * bare)
+        notes.add_times(
+            "cage: lease to first line", "pumasi memory", await cage.births(next(folders), scripts, plan.calls)
+        )
+        held, beat = await cage.crowd(next(folders), scripts, plan.crowd)
+        notes.add(f"cage: PSS of {plan.crowd} sleeping jobs, MB each", "pumasi memory", held / 2**20)
+        notes.add("cage: seconds between heartbeats meanwhile", "pumasi memory", beat)
 
 
 async def _submits(plan: Plan, systems: Sequence[System], scripts: Path, notes: Notes) -> None:

@@ -82,7 +82,7 @@ def machine() -> dict[str, Any]:
 
 
 def _order(what: str) -> int:
-    words = ("submits", "noop, jobs", "scrape, jobs", "one call", "pick-up", "noop, CPU", "scrape, CPU", "idle")
+    words = ("submits", "noop, jobs", "scrape, jobs", "one call", "pick-up", "noop, CPU", "scrape, CPU", "cage", "idle")
     return next((place for place, word in enumerate(words) if what.startswith(word)), len(words))
 
 

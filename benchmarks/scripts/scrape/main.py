@@ -1,3 +1,7 @@
+# /// script
+# [tool.pumasi]
+# preload = ["httpx2", "bs4"]
+# ///
 """A scraping script as people write them: a client, a page, a soup; here the page comes from the file beside it."""
 
 import json

@@ -1,0 +1,5 @@
+"""Nothing, for a long time."""
+
+import time
+
+time.sleep(600)
