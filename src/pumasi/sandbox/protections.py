@@ -20,76 +20,65 @@ class Protection(Struct, frozen=True):
 
 def protections(host: Host, parts: Parts, reasons: dict[str, str]) -> Iterator[Protection]:
     """Of the level that was chosen. `reasons`: why better levels could not be had."""
-    better = "; ".join(f"{level}: {reason}" for level, reason in reasons.items())
+    asked = _('level {level} is asked for; isolation = "auto" takes the best there is').format(level=host.level)
+    better = "; ".join(f"{level}: {reason}" for level, reason in reasons.items()) or asked
+
+    def row(name: str, on: object, how: str, why_not: str, part: object = None) -> Protection:
+        reason = part if isinstance(part, str) else better
+        return Protection(name, bool(on), how if on else why_not.format(reason=reason))
+
     fresh = _("one for each attempt, forked from a template, killed with all it has left")
     yield Protection(_("fresh process"), True, fresh)
-    yield Protection(
+    yield row(
         _("own files"),
         host.sealed,
-        _("a root of its own: interpreter, libraries and script, read-only")
-        if host.sealed
-        else _("it reads what its user may read; {reason}").format(reason=better),
+        _("a root of its own: interpreter, libraries and script, read-only"),
+        _("it reads what its user may read; {reason}"),
     )
-    yield Protection(
+    yield row(
         _("own processes"),
         host.sealed,
-        _("process, mount, IPC and host name namespaces")
-        if host.sealed
-        else _("it sees the other processes of the host; {reason}").format(reason=better),
+        _("process, mount, IPC and host name namespaces"),
+        _("it sees the other processes of the host; {reason}"),
     )
-    yield Protection(
+    yield row(
         _("own user"),
-        host.uids is not None,
-        _("each slot has a uid that nobody else has")
-        if host.uids is not None
-        else _("scripts share the worker's user; {reason}").format(reason=_reason(parts.uids, better)),
+        host.uids,
+        _("each slot has a uid that nobody else has"),
+        _("scripts share the worker's user; {reason}"),
+        parts.uids,
     )
-    yield Protection(
+    version = host.cgroups.version if host.cgroups else 0
+    yield row(
         _("limits of the whole tree"),
-        host.cgroups is not None,
-        _("control groups, version {version}: memory, processes, CPU").format(version=host.cgroups.version)
-        if host.cgroups is not None
-        else _("the keeper looks ten times a second and kills; {reason}").format(reason=_reason(parts.cgroups, better)),
+        host.cgroups,
+        _("control groups, version {version}: memory, processes, CPU").format(version=version),
+        _("the keeper looks ten times a second and kills; {reason}"),
+        parts.cgroups,
     )
     yield Protection(_("limits of a process"), True, _("CPU time, open files, core dumps (rlimits)"))
-    yield Protection(
+    yield row(
         _("scratch with a cap"),
         host.sealed,
-        _('in memory, with a cap on bytes and files; with scratch = "disk" it is looked at once a second')
-        if host.sealed
-        else _("a folder that is looked at once a second"),
+        _('in memory, with a cap on bytes and files; with scratch = "disk" it is looked at once a second'),
+        _("a folder that is looked at once a second"),
     )
-    yield Protection(
+    yield row(
         _("no capabilities"),
         host.level != "basic",
-        _("none, and none to be had: no_new_privs")
-        if host.level != "basic"
-        else _("it has those of the worker's user; {reason}").format(reason=better),
+        _("none, and none to be had: no_new_privs"),
+        _("it has those of the worker's user; {reason}"),
     )
-    yield Protection(
-        _("system call filter"),
-        bool(host.filters),
-        _("seccomp") if host.filters else _reason(parts.filters, better),
-    )
-    yield Protection(
-        _("file fence"),
-        bool(host.landlock),
-        _("Landlock, version {version}").format(version=host.landlock)
-        if host.landlock
-        else _reason(parts.landlock, better),
-    )
-    yield Protection(
+    yield row(_("system call filter"), host.filters, _("seccomp"), "{reason}", parts.filters)
+    landlock = _("Landlock, version {version}").format(version=host.landlock)
+    yield row(_("file fence"), host.landlock, landlock, "{reason}", parts.landlock)
+    yield row(
         _("no network where none is asked for"),
         host.holds_offline,
-        _('network = "none" is held to, by a namespace or a filter')
-        if host.holds_offline
-        else _('network = "none" cannot be held to, and is refused; {reason}').format(reason=better),
+        _('network = "none" is held to, by a namespace or a filter'),
+        _('network = "none" cannot be held to, and is refused; {reason}'),
     )
-    text = (
-        'open: a script that asks for nothing reaches whatever this host reaches; say network = "none" in its manifest'
+    open_to = _(
+        'open: a script that asks for nothing reaches whatever this host does; its manifest may say network = "none"'
     )
-    yield Protection(_("network"), False, _(text))
-
-
-def _reason(part: object, better: str) -> str:
-    return part if isinstance(part, str) else better
+    yield Protection(_("network"), False, open_to)
