@@ -79,7 +79,7 @@ def test_doctor_is_honest(pumasi: Pumasi, folder: Path, monkeypatch: pytest.Monk
     assert "isolation: level full" in out
     rows = [line for line in out.splitlines() if re.match(r".*  (on|off)  ", line)]
     assert [row[:40].split("  ")[0] for row in rows if "  off  " in row] == ["network"]
-    assert "open: a script that asks for nothing reaches whatever this host reaches" in rows[-1]
+    assert "open: a script that asks for nothing reaches whatever this host does" in rows[-1]
     monkeypatch.setenv("PUMASI_OPEN_ACCESS", "true")
     assert "access          note  open: whoever reaches the gateway" in pumasi("doctor")[1]
     said = json.loads(pumasi("doctor", "--json")[1])

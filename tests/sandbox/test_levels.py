@@ -1,5 +1,6 @@
 """Which level a worker finds, as the user that it is."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 import pumasi
+from pumasi.errors import BadSetting
 from pumasi.sandbox import level as levels
+from tests.harness import System
 
 PYTHON = "/usr/bin/python3"
 NOBODY = 65533
@@ -49,3 +52,20 @@ def test_an_ordinary_user_needs_no_privilege_for_a_root_of_its_own(tmp_path: Pat
         user=NOBODY, group=NOBODY, extra_groups=[], cwd="/", capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout == "unprivileged ['full']\n", done.stderr
+
+
+@pytest.mark.parametrize("level", ["full", "unprivileged"])
+async def test_what_is_shown_below_tmp_is_in_sight_beside_a_job_s_own_tmp(tmp_path: Path, level: str) -> None:
+    if not str(tmp_path).startswith("/tmp/"):
+        pytest.skip("the folder for temporary files of these tests is another")
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared" / "list.txt").write_text("seen")
+    async with System(tmp_path, isolation=level, visible=(tmp_path / "shared",)).open() as system:
+        path = tmp_path / "shared" / "list.txt"
+        system.script("looks.py", f"import os\ndef main(): return [open({str(path)!r}).read(), os.listdir('/tmp')]")
+        try:
+            async with system.working():
+                job = await system.run("looks")
+        except BadSetting as error:
+            pytest.skip(str(error))
+    assert json.loads(job.result or "[]") == ["seen", [tmp_path.parts[2]]], job.error

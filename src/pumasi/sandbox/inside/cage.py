@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any, Callable
 
 HOME, WORK = "/home/script", "/home/script/work"
-CACHE, DISKS, EMPTY = "/.cache", "/.scratch", "/.empty"
+CACHE, DISKS, EMPTY, SHOWN = "/.cache", "/.scratch", "/.empty", "/.shown"
 #: who the script is inside; outside, a uid that the slot alone has
 UID = 1000
 
@@ -103,6 +103,18 @@ def places(box: Box) -> None:
     """Other names of its scratch, where programs look for them."""
     kernel.mount(f"{HOME}/tmp", "/tmp", None, kernel.MS_BIND)
     kernel.mount(f"{HOME}/shm", "/dev/shm", None, kernel.MS_BIND)
+
+
+def covered(box: Box) -> None:
+    """An interpreter, or an environment, that lies below /tmp."""
+    for number, path in enumerate(box.slot["below_tmp"]):
+        at = "/tmp"
+        for name in path.split("/")[2:]:
+            at = f"{at}/{name}"
+            if not os.path.isdir(at):
+                os.mkdir(at)
+                os.chmod(at, 0o755)  # noqa: S103 - nobody else is in here
+        kernel.mount(f"{SHOWN}/{number}", path, None, kernel.MS_BIND | kernel.MS_REC)
 
 
 def hide(box: Box) -> None:
@@ -225,7 +237,7 @@ if TYPE_CHECKING:
     Steps = tuple[Callable[[Box], None], ...]
 
 #: with namespaces: an own root, own processes, own users
-_SEALED = (namespaces, scratch, owner, folders, copy, keeper, places, hide, rules)
+_SEALED = (namespaces, scratch, owner, folders, copy, keeper, places, covered, hide, rules)
 BEFORE: dict[str, Steps] = {
     "full": _SEALED,
     # where the worker is no root, one user is all there can be: no change of user

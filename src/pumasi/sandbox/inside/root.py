@@ -49,8 +49,8 @@ USERS = (
 GROUP = "root:x:0:\nscript:x:1000:\nnogroup:x:65534:\n"
 
 
-def build(what: dict[str, Any]) -> None:
-    """Put the root together and move into it.
+def build(what: dict[str, Any]) -> list[str]:
+    """Put the root together and move into it; gives the folders that a job's own /tmp covers, in the order of /.shown.
 
     Args:
         what: `visible`, folders shown where they are; `cache` and `scratch`, folders shown under names of ours;
@@ -71,8 +71,12 @@ def build(what: dict[str, Any]) -> None:
             show(f"/etc/{name}")
         elif os.path.exists(f"/etc/{name}"):
             repeat(f"/etc/{name}")
-    for path in outermost([*python_folders(), *what["visible"]]):
+    shown = outermost([*python_folders(), *what["visible"]])
+    for path in shown:
         show(path)
+    covered = [path for path in shown if path.startswith("/tmp/")]
+    for number, path in enumerate(covered):
+        show(path, f"/.shown/{number}")
     devices()
     written("etc/passwd", USERS)
     written("etc/group", GROUP)
@@ -85,6 +89,7 @@ def build(what: dict[str, Any]) -> None:
     kernel.pivot(PLACE)
     sealed = kernel.MS_REMOUNT | kernel.MS_BIND | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV
     kernel.mount(None, "/", None, sealed)
+    return covered
 
 
 def visible(more: list[str]) -> list[str]:
@@ -101,9 +106,9 @@ def repeat(path: str) -> None:
         file.write(data)
 
 
-def show(path: str) -> None:
-    """A file or folder of the host, read-only, at its own place."""
-    target = PLACE + path
+def show(path: str, name: str | None = None) -> None:
+    """A file or folder of the host, read-only, at its own place or under another name."""
+    target = PLACE + (name or path)
     if os.path.isdir(path):
         os.makedirs(target, exist_ok=True)
     else:

@@ -119,7 +119,7 @@ def inside(control: socket.socket, sync: socket.socket, spec: Message) -> NoRetu
 def seal(sync: socket.socket, spec: Message) -> None:
     """Away from the host, in the order that it needs: its files, its processes, its users, its network."""
     kernel.unshare(INSIDE)
-    root.build(spec["root"])
+    spec["slot"]["below_tmp"] = root.build(spec["root"])
     if spec["uids"]:
         own_what_follows(spec["uids"][0])
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)

@@ -37,9 +37,27 @@ def listed(path):
     return sorted(tried(os.listdir, path) or [])
 
 
-def leads_to_python(name):
-    """To the interpreter, its environment, what is installed in place; or a folder of the system's libraries."""
-    return name.startswith("lib") or any(path.startswith(f"/{name}/") for path in (sys.base_prefix, *sys.path))
+def known(name):
+    """A folder of every root; or one that leads to the interpreter, its environment, what is installed in place."""
+    usual = (
+        ".cache",
+        ".empty",
+        ".scratch",
+        ".shown",
+        "bin",
+        "dev",
+        "etc",
+        "home",
+        "proc",
+        "root",
+        "run",
+        "sbin",
+        "tmp",
+        "usr",
+        "var",
+    )
+    leads = any(path.startswith(f"/{name}/") for path in (sys.base_prefix, *sys.path))
+    return name in usual or name.startswith("lib") or leads
 
 
 def processes():
@@ -66,7 +84,7 @@ def main():
         "no new privileges": status["NoNewPrivs"],
         "filters": status["Seccomp"],
         "host": os.uname().nodename,
-        "folders at the root": [name for name in listed("/") if not leads_to_python(name)],
+        "folders at the root that should not be there": [name for name in listed("/") if not known(name)],
         "devices": listed("/dev"),
         "files of /home/script": listed(os.environ["HOME"]),
         "variables": sorted(os.environ),
