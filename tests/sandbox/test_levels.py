@@ -1,5 +1,6 @@
 """Which level a worker finds, as the user that it is."""
 
+import ast
 import json
 import os
 import subprocess
@@ -69,3 +70,10 @@ async def test_what_is_shown_below_tmp_is_in_sight_beside_a_job_s_own_tmp(tmp_pa
         except BadSetting as error:
             pytest.skip(str(error))
     assert json.loads(job.result or "[]") == ["seen", [tmp_path.parts[2]]], job.error
+
+
+@pytest.mark.parametrize(
+    "file", sorted((Path(pumasi.__file__).parent / "sandbox" / "inside").glob("*.py")), ids=lambda file: file.name
+)
+def test_what_runs_inside_is_python_from_3_9_on(file: Path) -> None:
+    ast.parse(file.read_text(), feature_version=(3, 9))

@@ -10,13 +10,15 @@ In v1 this exists in every hierarchy of ours (memory and pids are needed, cpu an
 The difference is the tables `V1` and `V2`, and `settle`: in v2 a cgroup with controlled children may hold no processes,
 so the worker moves to a leaf of its own, and stays there. A host with both gets v1 if that has the controllers.
 
-The name carries chance, since workers in two pid namespaces may share both cgroup and pid.
+The name carries chance, since workers in two pid namespaces may share both cgroup and pid. A worker holds a lock on its
+subtree, which the kernel takes back when it is gone, however it goes: the next one to come removes what nobody holds.
 
 v1 is tested for real; v2 is written by the book, and not tested by us on a real host.
 """
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import secrets
@@ -36,7 +38,7 @@ SUBTREE, LEAF = "pumasi-", "pumasi-worker-"
 NEEDED, USED = ("memory", "pids"), ("memory", "pids", "cpu", "cpuacct")
 KILL_SECONDS = 5.0  # for all of a group
 REMOVE_SECONDS = 2.0  # the kernel lets go of the dead a little after they are gone
-SWEEP_SECONDS = 60.0  # age of what is nobody's
+SHRINK_SECONDS = 0.1  # and lets go of what they have written a little after the last descriptor is closed
 BATCH = 256  # processes killed in one go, each costing a descriptor
 
 
@@ -170,13 +172,24 @@ class Group:
                         raise
                     # the page cache of an earlier job; emptying it tries harder than setting a limit does
                     write(f"{self._folders['memory']}/memory.force_empty", "0")
-                    self._set(name, value)
+                    self._set_soon(name, value)
         self._memory = memory
 
     def _set(self, name: str, value: str) -> None:
         if self._written.get(name) != value:
             os.pwrite(self._fds[name], value.encode(), 0)
             self._written[name] = value
+
+    def _set_soon(self, name: str, value: str) -> None:
+        """Set once the kernel allows it. Raises: OSError (EBUSY) when it does not in time."""
+        until = time.monotonic() + SHRINK_SECONDS
+        while True:
+            try:
+                return self._set(name, value)
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.002)
 
     def usage(self) -> Usage:
         """Since `begin`. A high-water mark that cannot be reset tells of this job only if this job has raised it."""
@@ -285,6 +298,7 @@ class Cgroups:
         self._files = V1 if version == 1 else V2
         self._groups: list[Group] = []
         self._folders: dict[str, str] = {}
+        self._locks: list[int] = []
         name = f"{SUBTREE}{os.getpid()}-{secrets.token_hex(3)}"
         for home in unique(homes):
             with contextlib.suppress(OSError):
@@ -294,7 +308,7 @@ class Cgroups:
                 folder = f"{home}/{name}"
                 try:
                     if folder not in self._folders.values():
-                        os.mkdir(folder, 0o755)
+                        self._locks.append(claimed(folder))
                     self._folders[controller] = folder
                 except OSError:
                     if controller in NEEDED:
@@ -347,6 +361,8 @@ class Cgroups:
     def close(self) -> None:
         """Kill what is left and remove the subtree; safe to repeat. Raises: OSError when something would not go."""
         with contextlib.ExitStack() as stack:  # the one that fails does not keep the others
+            while self._locks:
+                stack.callback(os.close, self._locks.pop())
             for folder in unique(self._folders):
                 stack.callback(remove, folder)
             for group in self._groups:
@@ -456,20 +472,40 @@ def unique(folders: dict[str, str]) -> list[str]:
     return list(dict.fromkeys(folders.values()))
 
 
+def claimed(folder: str) -> int:
+    """Make a folder and lock it for as long as the descriptor is open. Raises: OSError."""
+    while True:
+        os.mkdir(folder, 0o755)
+        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(lock)
+            raise
+        if os.path.exists(folder):
+            return lock
+        os.close(lock)  # another worker's sweep came in between
+
+
 def sweep(home: str) -> None:
-    """Remove what dead workers have left. One that lives, also in another pid namespace, has processes in its groups,
-    and the kernel keeps these; its empty ones it has made a moment ago."""
+    """Remove the subtrees that no living worker holds; where processes are left in one, it is for the next sweep."""
     for name in os.listdir(home):
-        folder = f"{home}/{name}"
-        pid = name.removeprefix(SUBTREE).partition("-")[0]
-        if not (name.startswith(SUBTREE) and pid.isdigit()) or os.path.exists(f"/proc/{pid}"):
-            continue
-        with contextlib.suppress(OSError):
-            if time.time() - os.stat(folder).st_mtime > SWEEP_SECONDS:
-                for group in os.listdir(folder):
-                    if os.path.isdir(f"{folder}/{group}"):
-                        os.rmdir(f"{folder}/{group}")
-                os.rmdir(folder)
+        if name.startswith(SUBTREE) and not name.startswith(LEAF):
+            with contextlib.suppress(OSError):
+                remove_unheld(f"{home}/{name}")
+
+
+def remove_unheld(subtree: str) -> None:
+    """Remove a subtree and its groups. Raises: OSError when it is held, or something runs in it."""
+    lock = os.open(subtree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for group in os.listdir(subtree):
+            if os.path.isdir(f"{subtree}/{group}"):
+                os.rmdir(f"{subtree}/{group}")
+        os.rmdir(subtree)
+    finally:
+        os.close(lock)
 
 
 def read(path: str) -> str:

@@ -4,6 +4,8 @@ A level is offered when every part it is made of is here, and a first job has ru
 What is missing is said in a sentence that tells how to turn it on.
 """
 
+import os
+
 from msgspec import Struct
 
 from pumasi.errors import BadSetting, SandboxFault
@@ -54,6 +56,9 @@ def missing(level: str, parts: Parts) -> str:
     needed = {"full": ("uids", "cgroups", "filters", "landlock"), "unprivileged": ("filters",),
               "container": ("filters",), "basic": ()}[level]  # fmt: skip
     reasons = [str(part) for name in needed if isinstance(part := getattr(parts, name), str)]
+    if level == "unprivileged" and isinstance(parts.uids, str) and os.geteuid() == 0:
+        # the one user that could be mapped would be the host's root, whose files in /proc/sys a script could write
+        reasons.append(_("the worker is root without the right to change users; run it as another user"))
     return "; ".join(reasons)
 
 

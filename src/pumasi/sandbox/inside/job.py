@@ -47,8 +47,8 @@ class Job:
         self.hot_since, self.hot_cpu = self.began, 0.0
         self.warned: set[str] = set()
 
-    def keep(self, pid: int) -> None:
-        """Until the main process has ended and nothing of the job is left."""
+    def keep(self, pid: int) -> tuple[Message, list[int]]:
+        """Until the main process has ended and no process of the job is left; what to tell of it, with descriptors."""
         self.pid = pid
         pidfd = os.pidfd_open(pid)
         poll = select.poll()
@@ -63,7 +63,7 @@ class Job:
                 os._exit(0)
             self.check(time.monotonic())
         os.close(pidfd)
-        self.end()
+        return self.end()
 
     def next_at(self) -> float:
         return min(at for at in (self.deadline, self.fence, self.kill_at, self.look_at) if at is not None)
@@ -153,15 +153,14 @@ class Job:
             self.warned.add(what)
             send(self.control, {"warn": what, "used": used, "limit": allowed})
 
-    def end(self) -> None:
-        """The main process is gone: kill and reap the rest, then say how it went."""
+    def end(self) -> tuple[Message, list[int]]:
+        """The main process is gone: kill and reap the rest; how it went."""
         _, status, usage = os.wait4(self.pid, 0)
         seconds = time.monotonic() - self.began
         fault = self.fault(status)
         clean = self.what.tree.kill_all()
         if fault:
-            send(self.control, {"fault": fault})
-            return
+            return {"fault": fault}, []
         cpu = self.what.spent()
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU:
             cpu = max(cpu, self.limits.get("cpu") or 0)  # by the kernel's own count, which ends it a little early
@@ -171,7 +170,7 @@ class Job:
         killed_by = self.killed_by
         self.killed_by = killed_by or "ended"  # what the last look at the disk finds kills nothing any more
         self.saw_disk()
-        ended = {
+        ended: Message = {
             "ended": status,
             "killed_by": killed_by,
             "full": self.full,
@@ -179,7 +178,7 @@ class Job:
             "seconds": seconds,
             "clean": clean,
         }
-        send(self.control, ended, self.what.keepsakes())
+        return ended, self.what.keepsakes()
 
     def fault(self, status: int) -> str:
         """Why its set-up failed, if it did."""

@@ -106,7 +106,7 @@ class Keeper:
         kernel.close_range(cage.PAYLOAD, cage.KEEPERS - 1)
 
     def serve(self, run: Message, fds: list[int]) -> None:
-        """One job, from birth to the last of its processes."""
+        """One job, from birth until nothing of it holds memory; only then is its end told."""
         box = cage.Box(self.slot, run, -1)
         try:
             if fds != [cage.PAYLOAD, cage.REPORT, cage.NEW_STDOUT, cage.NEW_STDERR]:
@@ -117,19 +117,23 @@ class Keeper:
             gc.freeze()  # nothing made so far concerns the collector of a job
             pid = os.fork()
         except OSError as error:
-            send(self.control, {"fault": f"no process could be made: {error}"})
+            told, keepsakes = {"fault": f"no process could be made: {error}"}, []
         else:
             if pid == 0:
                 self.birth(box)
             kernel.close_range(cage.PAYLOAD, cage.NEW_STDERR)
-            job.keep(pid)
+            told, keepsakes = job.keep(pid)
         self.go_home()
+        send(self.control, told, keepsakes)
+        kernel.close_range(cage.PAYLOAD, cage.KEEPERS - 1)
 
     def go_home(self) -> None:
-        """Out of the job's namespaces, which end with that; and nothing of it stays open."""
+        """Out of the job's namespaces, which end with that. The kernel frees the shared memory of one only later: what
+        is in there is removed, or the next job would be charged for it."""
+        if self.home:
+            kernel.remove_ipc()
         for namespace, kind in self.home:
             kernel.setns(namespace, kind)
-        kernel.close_range(cage.PAYLOAD, cage.KEEPERS - 1)
 
     def own_scratch(self, run: Message) -> int:
         """The job's own file system, as an fd, so that it can be measured, and its files kept, from outside of it."""

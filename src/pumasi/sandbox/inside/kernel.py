@@ -81,6 +81,23 @@ def close_range(first: int, last: int = 0xFFFFFFFF) -> None:
         os.closerange(first, min(last + 1, 65536))
 
 
+#: by kind: the calls for the highest index in use, and for an identifier by its index whoever may read it
+_IPC = (("shmctl", 14, 15), ("msgctl", 12, 13), ("semctl", 19, 20))
+
+
+def remove_ipc() -> None:
+    """Remove all shared memory, message queues and semaphores (System V) of the namespace this process is in."""
+    about = ctypes.create_string_buffer(256)
+    for name, info, stat_any in _IPC:
+        control = getattr(libc, name)
+        # semaphores have one argument more: a number within the set
+        number = (0,) if name == "semctl" else ()
+        for index in range(control(0, *number, info, about) + 1):
+            identifier = control(index, *number, stat_any, about)
+            if identifier >= 0:
+                control(identifier, *number, 0, None)
+
+
 # -- mounts --------------------------------------------------------------------------------------------------------
 
 
