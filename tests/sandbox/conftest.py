@@ -25,6 +25,13 @@ async def sealed(request: pytest.FixtureRequest) -> AsyncIterator[Slots]:
         yield opened
 
 
+@pytest.fixture(params=("container", "basic"))
+async def unsealed(request: pytest.FixtureRequest) -> AsyncIterator[Slots]:
+    """Slots of the levels without one."""
+    async for opened in _opened(request.param):
+        yield opened
+
+
 @pytest.fixture
 async def full() -> AsyncIterator[Slots]:
     """Slots of the best level."""

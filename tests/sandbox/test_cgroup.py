@@ -425,18 +425,78 @@ def test_v2_the_subtree_comes_and_goes(own: Path) -> None:
     assert not list(own.glob("pumasi-*"))
 
 
-def test_what_a_dead_worker_left_goes_with_the_next_and_what_a_living_one_has_stays(
-    cgroups: Cgroups, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dead = subprocess.Popen(["true"])
-    dead.wait()
+HOLDER = """
+import os, sys
+from pumasi.sandbox.cgroup import Cgroups
+cgroups = Cgroups.probe()
+cgroups.group("slot-1-1")
+print(*cgroups._folders.values(), sep="\\n", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_dead_worker_left_goes_with_the_next_and_what_a_living_one_has_stays(cgroups: Cgroups) -> None:
+    cgroups.group("empty")
     homes = {name: os.path.dirname(folder) for name, folder in cgroups._folders.items()}
-    left = [f"{home}/pumasi-{dead.pid}-abcdef" for home in set(homes.values())]
-    for folder in left:
-        os.makedirs(f"{folder}/slot-1-1")
-    Cgroups(cgroups.version, homes).close()
-    assert all(os.path.exists(folder) for folder in left)  # it may have been made a moment ago
-    monkeypatch.setattr(cgroup, "SWEEP_SECONDS", -1.0)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        left = [other.stdout.readline().strip() for _ in cgroups._folders]
+        Cgroups(cgroups.version, homes).close()
+        assert all(os.path.exists(f"{folder}/slot-1-1") for folder in left)
+        other.kill()
     Cgroups(cgroups.version, homes).close()
     assert not any(os.path.exists(folder) for folder in left)
-    assert folders_left(cgroups)
+    assert all(os.path.exists(f"{folder}/empty") for folder in cgroups._folders.values())
+
+
+def test_what_still_runs_keeps_a_dead_workers_group(cgroups: Cgroups) -> None:
+    group = cgroups.group("slot-1-1")
+    child = start(group, "sys.stdin.read()")
+    homes = {name: os.path.dirname(folder) for name, folder in cgroups._folders.items()}
+    for lock in cgroups._locks:
+        os.close(lock)
+    cgroups._locks.clear()
+    Cgroups(cgroups.version, homes).close()
+    assert len(folders_left(cgroups)) == len(cgroups._folders)
+    assert group.pids() == [child.pid]
+    group.close()
+    child.communicate()
+
+
+def test_a_sweep_that_comes_between_making_and_holding_costs_nothing(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, sweeps = cgroup.fcntl.flock, [1]
+
+    def late(fd: int, how: int) -> None:
+        if sweeps:
+            sweeps.clear()
+            cgroup.remove_unheld(str(own / "pumasi-1-a"))
+        lock(fd, how)
+
+    monkeypatch.setattr(cgroup.fcntl, "flock", late)
+    os.close(cgroup.claimed(str(own / "pumasi-1-a")))
+    assert (own / "pumasi-1-a").is_dir() and not sweeps
+
+
+def test_a_limit_shrinks_as_soon_as_what_was_written_is_let_go(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    setting, refused = group._set, iter([True, True])
+
+    def slow(name: str, value: str) -> None:
+        if name == group._files.limit and next(refused, False):
+            raise OSError(errno.EBUSY, "still held")
+        setting(name, value)
+
+    monkeypatch.setattr(group, "_set", slow)
+    group.begin(memory=64 * MB, processes=None)
+    assert group._written[group._files.limit] == str(64 * MB)
+
+
+def test_a_killed_process_is_seen_by_who_holds_the_meters(group: Group) -> None:
+    group.begin(memory=32 * MB, processes=None)
+    meter = group.meters()["oom"]
+    before = cgroup.field(os.pread(meter, 4096, 0), b"oom_kill")
+    run(group, HOLD.format(64))
+    assert cgroup.field(os.pread(meter, 4096, 0), b"oom_kill") == before + 1

@@ -8,7 +8,7 @@ import pytest
 
 from pumasi.core.job import Limits
 from pumasi.errors import SandboxFault
-from pumasi.sandbox.base import Need
+from pumasi.sandbox.base import Need, StopReason
 from tests.notes import Notes
 from tests.sandbox.slots import Slots
 
@@ -67,6 +67,37 @@ note("there", 1)
     await notes.gone("there")
 
 
+@pytest.mark.parametrize("why", ["cancelled", "lost", "drain", "output"])
+@pytest.mark.parametrize("gently", [True, False])
+async def test_a_stop_says_why_and_is_gentle_when_it_may(
+    full: Slots, notes: Notes, why: StopReason, gently: bool
+) -> None:
+    source = (
+        "import signal, sys\nsignal.signal(15, lambda *_: sys.exit(7))\n"
+        + notes.source
+        + "note('there', 1); time.sleep(60)"
+    )
+    async with full.slot(Need()) as slot:
+        running = asyncio.create_task(full.in_slot(slot, full.script(source), grace=5.0))
+        await notes.noted("there")
+        slot.stop(why, gently=gently)
+        ending, _ = await running
+    assert (ending.exit_code, ending.signal, ending.killed_by) == ((7, None, why) if gently else (None, 9, why))
+
+
+@pytest.mark.parametrize("held", ["", "import os, time\nif os.fork() == 0: time.sleep(60)\n"])
+async def test_the_end_of_a_pipe_is_not_the_end_and_a_held_pipe_does_not_put_it_off(slots: Slots, held: str) -> None:
+    source = held + "import os\nfor fd in (0, 1, 2, 4): os.close(fd)\nos._exit(5)"
+    ending, _ = await slots.run(source)
+    assert (ending.exit_code, ending.killed_by, ending.clean) == (5, None, True)
+
+
+async def test_memory_near_its_limit_is_warned_of_once(slots: Slots) -> None:
+    near = "x = bytearray(61 << 20); import time; time.sleep(0.5)"
+    ending, _ = await slots.run(near, limits=Limits(memory=64 * MB if slots.level == "full" else 72 * MB))
+    assert (ending.killed_by, slots.warnings) == (None, ["memory"])
+
+
 async def test_a_lease_that_nobody_extends_kills_it(slots: Slots) -> None:
     ending, _ = await slots.run("import time; time.sleep(60)", fence=0.3)
     assert ending.killed_by == "lost"
@@ -116,9 +147,34 @@ async def test_all_that_is_memory_counts_and_the_slot_outlives_it(full: Slots, e
         assert slot.alive
 
 
+async def test_what_a_job_leaves_in_memory_is_not_the_next_ones(full: Slots) -> None:
+    shared = """
+import ctypes
+libc = ctypes.CDLL(None)
+libc.shmat.restype = ctypes.c_void_p
+ctypes.memset(libc.shmat(libc.shmget(0, 40 << 20, 0o1600), None, 0), 1, 40 << 20)
+"""
+    left = [full.script(shared), full.script("open('f', 'wb').write(bytes(40 << 20))")]
+    fits = full.script("x = bytearray(24 << 20); print('fits')")
+    async with full.slot(Need()) as slot:
+        for digest in left * 8:
+            ending, said = await full.in_slot(slot, digest, limits=Limits(memory=128 * MB, disk=64 * MB))
+            assert ending.exit_code == 0, (ending, said)
+            ending, said = await full.in_slot(slot, fits, limits=Limits(memory=40 * MB))
+            assert said == "fits\n", ending
+
+
 async def test_a_full_scratch_is_seen(sealed: Slots) -> None:
     ending, _ = await sealed.run("open('f', 'wb').write(bytes(20 << 20))", limits=Limits(memory=64 * MB, disk=4 * MB))
     assert (ending.exit_code, ending.disk_full) == (1, True)
+
+
+async def test_a_folder_that_grows_beyond_its_limit_ends_the_job(unsealed: Slots) -> None:
+    files = "n = 0\nwhile True:\n n += 1\n open(str(n), 'wb').write(bytes(1 << 20)); time.sleep(0.01)"
+    ending, _ = await unsealed.run(f"import time\n{files}", limits=Limits(disk=8 * MB))
+    assert ending.killed_by == "disk"
+    ending, _ = await unsealed.run("open('f', 'wb').write(bytes(20 << 20))", limits=Limits(disk=8 * MB))
+    assert (ending.exit_code, ending.signal) in [(1, None), (None, signal.SIGXFSZ)]
 
 
 async def test_no_more_files_than_it_may_have_are_open(slots: Slots) -> None:

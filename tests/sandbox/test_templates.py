@@ -73,6 +73,34 @@ async def test_a_preload_that_never_ends_holds_nobody_up(full: Slots) -> None:
         assert not await warm(full, need_)
 
 
+async def test_brothers_of_one_template_share_no_chance_no_handler_and_no_descriptor(slots: Slots) -> None:
+    heavy = """
+import os, random, signal, sys, types
+signal.signal(signal.SIGUSR1, lambda *_: None)
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+HELD = os.dup(1)
+DRAWN = []
+numpy = sys.modules["numpy.random"] = types.ModuleType("numpy.random")
+numpy.seed = lambda: DRAWN.append(random.random())
+"""
+    source = """
+import heavy, os, random, signal, uuid
+print(random.random(), os.urandom(8).hex(), uuid.uuid4(), heavy.DRAWN)
+print(signal.getsignal(signal.SIGUSR1) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)
+print(sorted(map(int, os.listdir("/proc/self/fd"))))
+"""
+    need_ = need(slots, source, heavy=heavy)
+    await template_of(slots, need_)
+    said = []
+    for _ in range(2):
+        async with slots.slot(need_) as slot:
+            said.append((await slots.in_slot(slot, need_.digest))[1].splitlines())
+    first, second = (lines[0].split() for lines in said)
+    assert len(first) == len(second) == 4  # the stand-in for numpy was seeded, once
+    assert not set(first) & set(second)
+    assert [lines[1:] for lines in said] == [["True", "[0, 1, 2, 3, 4]"]] * 2
+
+
 async def test_a_preload_cannot_write_where_others_read(full: Slots) -> None:
     tries = """
 import os

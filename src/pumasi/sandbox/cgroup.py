@@ -476,15 +476,12 @@ def claimed(folder: str) -> int:
     """Make a folder and lock it for as long as the descriptor is open. Raises: OSError."""
     while True:
         os.mkdir(folder, 0o755)
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
+        with contextlib.suppress(FileNotFoundError):  # another worker's sweep came in between, here or below
+            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(lock, fcntl.LOCK_EX)
-        except BaseException:
+            if os.path.exists(folder):
+                return lock
             os.close(lock)
-            raise
-        if os.path.exists(folder):
-            return lock
-        os.close(lock)  # another worker's sweep came in between
 
 
 def sweep(home: str) -> None:

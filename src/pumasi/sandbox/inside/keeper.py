@@ -108,6 +108,7 @@ class Keeper:
     def serve(self, run: Message, fds: list[int]) -> None:
         """One job, from birth until nothing of it holds memory; only then is its end told."""
         box = cage.Box(self.slot, run, -1)
+        keepsakes: list[int] = []
         try:
             if fds != [cage.PAYLOAD, cage.REPORT, cage.NEW_STDOUT, cage.NEW_STDERR]:
                 raise OSError(f"descriptors came in as {fds}")
@@ -117,7 +118,7 @@ class Keeper:
             gc.freeze()  # nothing made so far concerns the collector of a job
             pid = os.fork()
         except OSError as error:
-            told, keepsakes = {"fault": f"no process could be made: {error}"}, []
+            told: Message = {"fault": f"no process could be made: {error}"}
         else:
             if pid == 0:
                 self.birth(box)
