@@ -6,12 +6,15 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 import psutil
 import pytest
 
 from pumasi.core.job import Cause, Job, State
 from pumasi.errors import BadSetting
+from pumasi.sandbox.uids import BLOCK, RANGE
+from pumasi.worker import Worker
 from tests.harness import System
 
 JOBS = 50
@@ -44,8 +47,15 @@ def main(what="render", url="file:///home/script/work/page.html"):
 """
 
 
+class Browsing(NamedTuple):
+    """A system with the script above, and its worker."""
+
+    system: System
+    worker: Worker
+
+
 @pytest.fixture(params=["full", "unprivileged"])
-async def browsing(request: pytest.FixtureRequest, system: System) -> AsyncIterator[System]:
+async def browsing(request: pytest.FixtureRequest, system: System) -> AsyncIterator["Browsing"]:
     if shutil.which("chromium") is None:
         if os.environ.get("CI"):
             pytest.fail("chromium is not installed")
@@ -54,31 +64,36 @@ async def browsing(request: pytest.FixtureRequest, system: System) -> AsyncItera
     system.script("web/page.html", PAGE)
     system.script("web/main.py", SCRIPT)
     try:
-        async with system.working(isolation=request.param, slots=2):
-            yield system
+        async with system.working(isolation=request.param, slots=2) as worker:
+            yield Browsing(system, worker)
     except BadSetting as error:
         pytest.skip(str(error))
 
 
-def left() -> set[str]:
-    """Processes of the browser, and what programs leave behind in the folders that all share."""
-    there = {f"process {process.pid}" for process in psutil.process_iter(["name"]) if "chrom" in process.info["name"]}
-    return there | {str(path) for folder in ("/tmp", "/dev/shm", "/var/tmp") for path in Path(folder).glob("*hrom*")}
+def left(worker: Worker) -> set[str]:
+    """Processes of the worker's jobs, and files of theirs in the folders that all share."""
+    uids = worker._templates.host.uids
+    assert uids is not None
+    jobs = {uids._base + block + 2 + 2 * slot for block in range(0, RANGE, BLOCK) for slot in range(BLOCK // 2 - 1)}
+    there = {f"process {process.pid}" for process in psutil.process_iter(["uids"]) if process.info["uids"].real in jobs}
+    for folder in ("/tmp", "/dev/shm", "/var/tmp"):
+        there |= {str(path) for path in Path(folder).iterdir() if path.lstat().st_uid in jobs}
+    return there
 
 
-async def test_a_page_is_rendered_and_the_record_says_what_is_open(browsing: System) -> None:
-    job = await browsing.run("web")
+async def test_a_page_is_rendered_and_the_record_says_what_is_open(browsing: Browsing) -> None:
+    job = await browsing.system.run("web")
     assert (job.state, job.result) == (State.COMPLETED, "true"), job.result or job.error
     assert "user-namespaces" in job.openings
 
 
-async def test_its_own_sandbox_is_on(browsing: System) -> None:
-    job = await browsing.run("web", {"what": "count"})
+async def test_its_own_sandbox_is_on(browsing: Browsing) -> None:
+    job = await browsing.system.run("web", {"what": "count"})
     assert job.state is State.COMPLETED, job.error
     assert int(job.result or 0) >= 1
 
 
-async def test_a_page_of_a_server(browsing: System) -> None:
+async def test_a_page_of_a_server(browsing: Browsing) -> None:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n" + PAGE.encode())
@@ -87,23 +102,22 @@ async def test_a_page_of_a_server(browsing: System) -> None:
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]
-        job = await browsing.run("web", {"url": f"http://127.0.0.1:{port}/"})
+        job = await browsing.system.run("web", {"url": f"http://127.0.0.1:{port}/"})
     assert job.result == "true", job.result or job.error
 
 
 @pytest.mark.timeout(200)
 @pytest.mark.parametrize("browsing", ["full"], indirect=True)
-async def test_fifty_jobs_that_crash_or_hang_leave_nothing(browsing: System) -> None:
-    before = left()
+async def test_fifty_jobs_that_crash_or_hang_leave_nothing(browsing: Browsing) -> None:
     kinds = [("crash", 60.0), ("kill", 60.0), ("hang", 1.5)]
     jobs = []
     for n in range(JOBS):
         what, timeout = kinds[n % 3]
-        jobs.append((what, await browsing.submit("web", {"what": what}, timeout=timeout)))
+        jobs.append((what, await browsing.system.submit("web", {"what": what}, timeout=timeout)))
     for what, job in jobs:
-        ended = await browsing.end(job, timeout=180.0)
+        ended = await browsing.system.end(job, timeout=180.0)
         assert ended.cause is (Cause.TIMEOUT if what == "hang" else Cause.EXIT), (what, ended.error)
-    assert left() == before
-    assert list((browsing.folder / "data" / "scratch").glob("*/*")) == []
-    job: Job = await browsing.run("web")
+    assert left(browsing.worker) == set()
+    assert list((browsing.system.folder / "data" / "scratch").glob("*/*")) == []
+    job: Job = await browsing.system.run("web")
     assert json.loads(job.result or "null") is True

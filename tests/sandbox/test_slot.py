@@ -93,7 +93,7 @@ async def test_the_end_of_a_pipe_is_not_the_end_and_a_held_pipe_does_not_put_it_
 
 
 async def test_memory_near_its_limit_is_warned_of_once(slots: Slots) -> None:
-    near = "x = bytearray(61 << 20); import time; time.sleep(0.5)"
+    near = "x = bytearray(56 << 20); import time; time.sleep(0.5)"
     ending, _ = await slots.run(near, limits=Limits(memory=64 * MB if slots.level == "full" else 72 * MB))
     assert (ending.killed_by, slots.warnings) == (None, ["memory"])
 

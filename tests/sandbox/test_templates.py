@@ -3,11 +3,15 @@
 import asyncio
 import os
 import signal
+import subprocess
+import threading
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from pumasi.sandbox import template as templates_of
 from pumasi.sandbox.base import Need
 from pumasi.sandbox.template import Template
 from tests.harness import System
@@ -71,6 +75,29 @@ async def test_a_preload_that_never_ends_holds_nobody_up(full: Slots) -> None:
     need_ = need(full, heavy="import time; time.sleep(3600)")
     for _ in range(2):
         assert not await warm(full, need_)
+
+
+async def test_a_template_that_is_given_up_while_it_starts_leaves_no_process(
+    full: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    spawning, spawn = asyncio.Event(), templates_of._spawn
+    loop, going = asyncio.get_running_loop(), threading.Event()
+
+    def slow(*args: Any) -> subprocess.Popen[bytes]:
+        loop.call_soon_threadsafe(spawning.set)
+        going.wait(20)
+        started.append(spawn(*args))
+        return started[0]
+
+    monkeypatch.setattr(templates_of, "_spawn", slow)
+    preparing = asyncio.create_task(full.templates._prepare(need(full, heavy="VALUE = 1")))
+    await spawning.wait()
+    preparing.cancel()
+    going.set()
+    await asyncio.gather(preparing, return_exceptions=True)
+    await full.templates.close()
+    assert started[0].returncode is not None
 
 
 async def test_brothers_of_one_template_share_no_chance_no_handler_and_no_descriptor(slots: Slots) -> None:

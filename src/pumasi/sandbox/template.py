@@ -82,7 +82,7 @@ class Template:
         ours.setblocking(False)
         self._control = ours
         with theirs:
-            self._process = await asyncio.to_thread(_spawn, self._host.python, theirs)
+            await self._start(theirs)
         if self._group is not None:
             self._group.begin(memory=self._host.memory, processes=None)
             self._group.attach(self._process.pid)
@@ -96,6 +96,14 @@ class Template:
         if "fault" in answer:
             raise SandboxFault("the template could not be made: {reason}", reason=str(answer["fault"]))
         self.unfit = str(answer.get("why", ""))
+
+    async def _start(self, control: socket.socket) -> None:
+        """Start its process. A cancellation waits for that: else nobody would know of it."""
+        starting = asyncio.create_task(asyncio.to_thread(_spawn, self._host.python, control))
+        try:
+            await asyncio.shield(starting)
+        finally:
+            self._process = await starting
 
     async def slot(self) -> Slot:
         """Fork a slot. Raises: SandboxFault."""

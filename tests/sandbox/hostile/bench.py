@@ -116,7 +116,7 @@ class Bench:
         for path in self.files(mark):
             yield f"leave a file in {path.parent}"
             path.unlink()
-        if list((self.system.folder / "data" / "scratch").glob("*/*")):
+        if list((self.system.folder / "data" / "scratch").glob(f"*/{job.id}-*")):
             yield "leave its scratch"
         yield from left_in_memory(mark)
         if any(self.extra_groups()):
