@@ -82,10 +82,10 @@ class Template:
         ours.setblocking(False)
         self._control = ours
         with theirs:
-            await self._start(theirs)
+            process = await self._start(theirs)
         if self._group is not None:
             self._group.begin(memory=self._host.memory, processes=None)
-            self._group.attach(self._process.pid)
+            self._group.attach(process.pid)
         ours.send(json.dumps(self._spec()).encode())
         seconds = PRELOAD_SECONDS if self.need.preload else BLANK_SECONDS
         try:
@@ -97,11 +97,11 @@ class Template:
             raise SandboxFault("the template could not be made: {reason}", reason=str(answer["fault"]))
         self.unfit = str(answer.get("why", ""))
 
-    async def _start(self, control: socket.socket) -> None:
+    async def _start(self, control: socket.socket) -> subprocess.Popen[bytes]:
         """Start its process. A cancellation waits for that: else nobody would know of it."""
         starting = asyncio.create_task(asyncio.to_thread(_spawn, self._host.python, control))
         try:
-            await asyncio.shield(starting)
+            return await asyncio.shield(starting)
         finally:
             self._process = await starting
 
