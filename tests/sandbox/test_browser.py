@@ -1,6 +1,7 @@
 """A script may start Chromium, which builds a sandbox of its own inside ours; nothing of it outlives the job."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -98,6 +99,8 @@ async def test_a_page_of_a_server(browsing: Browsing) -> None:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n" + PAGE.encode())
         writer.close()
+        with contextlib.suppress(ConnectionError):
+            await writer.wait_closed()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:

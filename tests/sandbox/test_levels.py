@@ -12,6 +12,7 @@ import pytest
 import pumasi
 from pumasi.errors import BadSetting
 from pumasi.sandbox import level as levels
+from pumasi.sandbox.uids import Uids
 from tests.harness import System
 
 PYTHON = "/usr/bin/python3"
@@ -37,6 +38,19 @@ def test_settings_and_levels() -> None:
     assert levels.candidates("auto") == ("full", "unprivileged", "container", "basic")
     assert levels.candidates("require") == ("full",)
     assert levels.candidates("container") == ("container",)
+
+
+def test_a_root_that_cannot_change_users_is_not_mapped_into_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    def reason(uid: int, uids: str | Uids) -> str:
+        monkeypatch.setattr(os, "geteuid", lambda: uid)
+        parts = levels.Parts(uids=uids, cgroups="none", filters={}, landlock=0)
+        return levels.missing("unprivileged", parts)
+
+    assert "root without the right to change users" in reason(0, "no right")
+    assert reason(1000, "no right") == ""
+    uids = Uids()
+    assert reason(0, uids) == ""
+    uids.close()
 
 
 def test_an_ordinary_user_needs_no_privilege_for_a_root_of_its_own(tmp_path: Path) -> None:

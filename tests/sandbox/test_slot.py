@@ -147,20 +147,31 @@ async def test_all_that_is_memory_counts_and_the_slot_outlives_it(full: Slots, e
         assert slot.alive
 
 
-async def test_what_a_job_leaves_in_memory_is_not_the_next_ones(full: Slots) -> None:
-    shared = """
+SHARED = """
 import ctypes
 libc = ctypes.CDLL(None)
 libc.shmat.restype = ctypes.c_void_p
-ctypes.memset(libc.shmat(libc.shmget(0, 40 << 20, 0o1600), None, 0), 1, 40 << 20)
+ctypes.memset(libc.shmat(libc.shmget(0, 48 << 20, 0o1600), None, 0), 1, 48 << 20)
 """
-    left = [full.script(shared), full.script("open('f', 'wb').write(bytes(40 << 20))")]
-    fits = full.script("x = bytearray(24 << 20); print('fits')")
+
+
+async def test_shared_memory_that_a_job_leaves_is_not_charged_to_the_next(full: Slots) -> None:
+    leaves, fits = full.script(SHARED), full.script("x = bytearray(48 << 20); print('fits')")
     async with full.slot(Need()) as slot:
-        for digest in left * 8:
-            ending, said = await full.in_slot(slot, digest, limits=Limits(memory=128 * MB, disk=64 * MB))
+        for _ in range(8):
+            ending, said = await full.in_slot(slot, leaves, limits=Limits(memory=64 * MB))
             assert ending.exit_code == 0, (ending, said)
-            ending, said = await full.in_slot(slot, fits, limits=Limits(memory=40 * MB))
+            ending, said = await full.in_slot(slot, fits, limits=Limits(memory=64 * MB))
+            assert said == "fits\n", ending
+
+
+async def test_a_full_scratch_does_not_keep_the_next_job_from_a_lower_limit(full: Slots) -> None:
+    leaves, fits = full.script("open('f', 'wb').write(bytes(40 << 20))"), full.script("print('fits')")
+    async with full.slot(Need()) as slot:
+        for _ in range(8):
+            ending, said = await full.in_slot(slot, leaves, limits=Limits(memory=128 * MB, disk=64 * MB))
+            assert ending.exit_code == 0, (ending, said)
+            ending, said = await full.in_slot(slot, fits, limits=Limits(memory=32 * MB))
             assert said == "fits\n", ending
 
 

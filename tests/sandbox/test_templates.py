@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
+from pumasi.sandbox import cgroup
 from pumasi.sandbox import template as templates_of
 from pumasi.sandbox.base import Need
 from pumasi.sandbox.template import Template
@@ -194,6 +195,13 @@ async def test_a_worker_that_is_killed_leaves_no_process_and_the_next_removes_it
             psutil.wait_procs, [psutil.Process(p) for p in left if psutil.pid_exists(p)], 20
         )
         assert not alive
+    if level == "full":
+        homes = cgroup.locate(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())[1]
+        async with asyncio.timeout(10):  # the kernel lets go of the dead a little after they are gone
+            for home in {Path(home) for home in homes.values()}:
+                while any(home.glob(f"pumasi-{worker.pid}-*")):
+                    cgroup.sweep(str(home))
+                    await asyncio.sleep(0.01)
 
 
 async def test_a_template_knows_nothing_of_the_workers_environment(
