@@ -34,17 +34,19 @@ async def opened(level: str, **settings: Any) -> AsyncIterator[Bench]:
     """A worker at a level, in a folder that the users of slots can pass through."""
     if level == "container" and may_change_users():
         settings["python"] = reachable_python()
-    async with contextlib.AsyncExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hostile-"))
-        os.chmod(folder, 0o755)
-        patch = stack.enter_context(pytest.MonkeyPatch.context())
-        patch.setenv("PUMASI_LANG", "en")
-        system = await stack.enter_async_context(System(Path(folder), isolation=level, slots=2, **settings).open())
-        try:
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hostile-"))
+            os.chmod(folder, 0o755)
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setenv("PUMASI_LANG", "en")
+            system = await stack.enter_async_context(System(Path(folder), isolation=level, slots=2, **settings).open())
             worker = await stack.enter_async_context(system.working())
-        except BadSetting as error:
-            refused(level, str(error))
-        yield Bench(level, system, worker)
+            if system._task is not None and system._task.done():
+                system._task.result()
+            yield Bench(level, system, worker)
+    except BadSetting as error:
+        refused(level, str(error))
 
 
 def refused(level: str, why: str) -> None:

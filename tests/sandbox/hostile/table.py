@@ -10,39 +10,49 @@ BEGIN, END = "<!-- from the hostile suite -->", "<!-- end -->"
 
 def render() -> str:
     """Each case at each level, then what is open and why."""
-    lines = ["| row | a script that … | " + " | ".join(LEVELS) + " |", "|---|---|" + "---|" * len(LEVELS)]
     cases = sorted(CASES.values(), key=lambda case: case.row)
-    lines += [
-        f"| {case.row} | {case.title} | {' | '.join(_cell(_at(case, level)) for level in LEVELS)} |" for case in cases
-    ]
-    lines += [
-        "",
-        "Tested elsewhere: " + "; ".join(f"{row} {what}: {where}" for row, (what, where) in ELSEWHERE.items()) + ".",
-    ]
+    lines = ["| row | a script that … | " + " | ".join(LEVELS) + " |", "|---|---|" + "---|" * len(LEVELS)]
+    for case in cases:
+        lines.append(f"| {case.row} | {case.title} | {' | '.join(_cell(case, level) for level in LEVELS)} |")
+    elsewhere = "; ".join(f"{row} {what}: {where}" for row, (what, where) in ELSEWHERE.items())
+    lines += ["", f"Tested elsewhere: {elsewhere}."]
     lines += ["", "| row | level | what it can do | why |", "|---|---|---|---|"]
     for case in cases:
-        for level in LEVELS:
-            at = _at(case, level)
-            if at.can:
-                lines.append(f"| {case.row} | {level} | {', '.join(at.can)}{_whom(at)} | {at.why} |")
+        for at, levels in _openings(case).items():
+            lines.append(f"| {case.row} | {', '.join(levels)} | {_deeds(at)} | {at.why} |")
     return "\n".join(lines) + "\n"
 
 
-def _at(case: Case, level: str) -> Expected:
-    found: Expected = getattr(case, level)
-    return found
+def _cell(case: Case, level: str) -> str:
+    """One word, and another where the worker is not root."""
+    root, user = (_word(case.at(level, root=root)) for root in (True, False))
+    return root if level == "full" or user == root else f"{root}; not as root: {user}"
 
 
-def _cell(at: Expected) -> str:
-    if at.can:
-        return "**open**" + _whom(at)
-    if at.cause is None:
-        return "held"
-    return f"ends: `{at.cause.value}`"
+def _word(at: Expected) -> str:
+    if at.cause is not None:
+        return f"ends: `{at.cause.value}`"
+    return "**open**" if at.can else "**it depends**" if at.may else "held"
 
 
-def _whom(at: Expected) -> str:
-    return f" (worker as {at.worker})" if at.worker else ""
+def _openings(case: Case) -> dict[Expected, list[str]]:
+    """What is open, and at which levels it is the same."""
+    found: dict[Expected, list[str]] = {}
+    for level in LEVELS:
+        root, user = case.at(level, root=True), case.at(level, root=False)
+        if root == user or level == "full":
+            found.setdefault(root, []).append(level)
+        else:
+            found.setdefault(root, []).append(f"{level} as root")
+            found.setdefault(user, []).append(f"{level} not as root")
+    return {at: levels for at, levels in found.items() if at.why}
+
+
+def _deeds(at: Expected) -> str:
+    some = [f"on some machines: {', '.join(at.may)}"] if at.may else []
+    if at.cause is not None:
+        some.append(f"end as `{at.cause.value}`")
+    return "; ".join([*([", ".join(at.can)] if at.can else []), *some])
 
 
 def between(text: str) -> str:

@@ -96,8 +96,13 @@ async def test_poison(bench: Bench) -> None:
     cached = next((bench.system.folder / "data" / "cache").glob("*/files/next.py"))
     source = """
 import json
+def opened(path):
+    mode = os.stat(path).st_mode & 0o7777
+    if not os.access(path, os.W_OK): os.chmod(path, mode | 0o200)
+    try: os.close(os.open(path, os.O_WRONLY))
+    finally: os.chmod(path, mode)
+
 def main(cached):
-    opened = lambda path: os.close(os.open(path, os.O_WRONLY))
     made = lambda path: os.unlink(path) if os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)) is None else 0
     can("write to the cache", opened, cached)
     can("write to the cache as it sees it", opened, "/.cache/" + "/".join(cached.split("/")[-3:]))
