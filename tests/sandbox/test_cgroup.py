@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -446,8 +447,10 @@ def test_what_a_dead_worker_left_goes_with_the_next_and_what_a_living_one_has_st
         Cgroups(cgroups.version, homes).close()
         assert all(os.path.exists(f"{folder}/slot-1-1") for folder in left)
         other.kill()
-    Cgroups(cgroups.version, homes).close()
-    assert not any(os.path.exists(folder) for folder in left)
+    until = time.monotonic() + 10
+    while any(os.path.exists(folder) for folder in left):  # a worker that sweeps at the same time may hold one
+        assert time.monotonic() < until
+        Cgroups(cgroups.version, homes).close()
     assert all(os.path.exists(f"{folder}/empty") for folder in cgroups._folders.values())
 
 

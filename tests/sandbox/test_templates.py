@@ -187,13 +187,11 @@ async def test_a_worker_that_is_killed_leaves_no_process_and_the_next_removes_it
             worker = workers.worker(PUMASI_ISOLATION=level)
             await system.submit("long")
         await notes.noted("there")
-        left = below(worker.pid)
+        left = psutil.Process(worker.pid).children(recursive=True)
         assert len(left) >= 4  # guard, template, keeper, job
         os.kill(worker.pid, signal.SIGKILL)
         await notes.gone("there")
-        _, alive = await asyncio.to_thread(
-            psutil.wait_procs, [psutil.Process(p) for p in left if psutil.pid_exists(p)], 20
-        )
+        _, alive = await asyncio.to_thread(psutil.wait_procs, left, 20)
         assert not alive
     if level == "full":
         homes = cgroup.locate(Path("/proc/self/mountinfo").read_text(), Path("/proc/self/cgroup").read_text())[1]
