@@ -70,13 +70,14 @@ async def test_the_late_ending_of_a_frozen_worker_is_refused(site: Site) -> None
     body = """
 def main():
     note("pids", os.environ["PUMASI_ATTEMPT"])
-    time.sleep(1)
+    time.sleep(2)
     return os.environ["PUMASI_ATTEMPT"]
 """
     site.system.script("slow.py", noting(site, body))
     frozen = site.workers.worker()
     job = await site.system.submit("slow")
     await site.notes.noted("pids")
+    await site.system.until(job, lambda job: job.started_at is not None)
     os.kill(frozen.pid, signal.SIGSTOP)
     site.workers.worker()
     ended = await site.system.end(job)
