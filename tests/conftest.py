@@ -8,6 +8,9 @@ import pytest
 from tests.harness import System
 from tests.notes import Notes
 
+# no test modules by name: their asserts are to explain themselves all the same
+pytest.register_assert_rewrite("tests.broker.conformance", "tests.broker.state_machine")
+
 
 @pytest.fixture(autouse=True)
 def english(monkeypatch: pytest.MonkeyPatch) -> None:

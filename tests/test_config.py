@@ -173,7 +173,10 @@ def test_the_embedded_broker_lies_in_the_data_folder() -> None:
     assert settings.broker_url == "sqlite:///.pumasi/pumasi.db"
     assert settings.broker_why == "embedded, as no other is named"
     assert Settings.load(data_dir="/var/lib/p").broker_url == "sqlite:////var/lib/p/pumasi.db"
-    assert Settings.load(retention="1h").broker_url == "sqlite:///.pumasi/pumasi.db?retention=3600"
+    assert Settings.load(retention="1h", retention_failed="7d").broker_options == {
+        "retention": 3600.0,
+        "retention_failed": 604800.0,
+    }
 
 
 def test_of_several_brokers_rabbitmq_wins_then_redis_then_the_task_manager(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,13 @@ class Settings(BaseSettings):
     nice: Annotated[int, Ge(0), Le(19)] = _setting(10, "niceness of the scripts")
     allow_env: Names = _setting((), "environment variables that scripts may ask for, separated by commas")
     # -- what is kept
+    blobs: str | None = _setting(
+        None, "URL of a folder or bucket for large results, artifacts and logs; in the broker's own store when empty"
+    )
     retention: Annotated[Seconds, Ge(0)] = _setting(86400.0, "time an ended job is kept")
+    retention_completed: Annotated[Seconds, Ge(0)] | None = _setting(None, "the same of completed jobs only")
+    retention_failed: Annotated[Seconds, Ge(0)] | None = _setting(None, "the same of failed jobs only")
+    retention_cancelled: Annotated[Seconds, Ge(0)] | None = _setting(None, "the same of cancelled jobs only")
     cleanup_interval: Annotated[Seconds, Gt(0)] = _setting(
         300.0, "time between cleanups of ended jobs", "CLEANUP_INTERVAL"
     )
@@ -169,8 +175,13 @@ class Settings(BaseSettings):
             return self.broker
         if self._brokers:
             return str(self._brokers[0].value)
-        kept = f"?retention={self.retention:g}" if "retention" in self._origins else ""
-        return f"sqlite:///{quote(str(self.data_dir / 'pumasi.db'))}{kept}"
+        return f"sqlite:///{quote(str(self.data_dir / 'pumasi.db'))}"
+
+    @property
+    def broker_options(self) -> dict[str, float]:
+        """Options of a broker that hold where its URL names none."""
+        names = ("retention", "retention_completed", "retention_failed", "retention_cancelled")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
     @property
     def broker_why(self) -> str:

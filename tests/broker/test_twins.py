@@ -77,16 +77,17 @@ class Twins(RuleBasedStateMachine):
         limit=st.sampled_from(LIMITS),
         unique=st.sampled_from([None, None, None, "u"]),
         body=st.sampled_from("xxy"),
+        share=st.sampled_from(["", "", "a", "b"]),
         n=st.integers(1, 3),
     )
     def submit(self, queue: str, priority: int, delay: float, expires: Any, size: int, limit: Any, unique: Any,
-               body: str, n: int) -> None:  # fmt: skip
+               body: str, share: str, n: int) -> None:  # fmt: skip
         now = self.clock.now
         jobs = [
             Job(
                 id=f"j{self.made + i:03}", script="s", queue=queue, priority=priority, run_at=now + delay,
                 expires_at=None if expires is None else now + expires, required_memory=size, limit=limit,
-                unique=unique, body_hash=body, retry=Retry(max_attempts=2, delay=6), labels={"body": body},
+                share=share, unique=unique, body_hash=body, retry=Retry(max_attempts=2, delay=6), labels={"body": body},
                 on_lost="fail" if size == 2 else "retry",
             )
             for i in range(n)
@@ -130,9 +131,20 @@ class Twins(RuleBasedStateMachine):
         answers = self.both("cancel", f"j{pick % self.made:03}")
         assert self.told(answers[:1]) == self.told(answers[1:])
 
+    @precondition(lambda self: self.made)
+    @rule(pick=st.integers(0, 99), how=st.sampled_from(["requeued", "discarded"]))
+    def resolve(self, pick: int, how: str) -> None:
+        answers = self.both("resolve", f"j{pick % self.made:03}", how)
+        assert self.told(answers[:1]) == self.told(answers[1:])
+
     @rule(queue=st.sampled_from("pq"), paused=st.booleans(), bound=st.sampled_from([None, 1, 4]))
     def set_queue(self, queue: str, paused: bool, bound: int | None) -> None:
         left, right = self.both("set_queue", queue, QueueSettings(paused=paused, max_pending=bound))
+        assert left == right
+
+    @rule(queue=st.sampled_from("pq"), ageing=st.sampled_from([None, 3.0, 20.0]), fair=st.booleans())
+    def order_queue(self, queue: str, ageing: float | None, fair: bool) -> None:
+        left, right = self.both("set_queue", queue, QueueSettings(ageing=ageing, fair=fair))
         assert left == right
 
     @rule(limit=st.sampled_from([limit for limit in LIMITS if limit]), n=st.integers(1, 2))
@@ -160,6 +172,8 @@ class Twins(RuleBasedStateMachine):
             Query(limit=500),
             Query(queue="p", states=(State.PENDING, State.RUNNING)),
             Query(labels={"body": "y"}),
+            Query(dead=True),
+            Query(dead=True, queue="q", states=(State.PENDING, State.FAILED)),
         ]
         for query in everything:
             left, right = self.both("find", query)

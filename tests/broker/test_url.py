@@ -3,6 +3,7 @@
 import pytest
 
 from pumasi.broker import connect
+from pumasi.core.job import State
 from pumasi.errors import Invalid
 from tests.broker.conformance.base import submitted
 
@@ -10,11 +11,12 @@ from tests.broker.conformance.base import submitted
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("redis://localhost", "the Redis backend does not exist yet"),
-        ("rediss://localhost", "the Redis backend"),
-        ("amqp://guest:guest@localhost", "the RabbitMQ backend"),
+        ("amqp://guest:guest@localhost", "the RabbitMQ backend does not exist yet"),
         ("mongodb+srv://x", "the MongoDB backend"),
-        ("postgresql://x", "the PostgreSQL backend"),
+        ("postgresql://user:secret%zz@host/x", "cannot be read"),
+        ("postgres://host/x?schema=Drop%20Table", "a schema has a name"),
+        ("postgresql://user:secret@host/x?lesase=5", "has no option 'lesase'"),
+        ("postgresql://host/x?lease=soon", "is a number above 0"),
         ("nonsense", "is no broker"),
         ("", "is no broker"),
         ("sqlite", "is no broker"),
@@ -48,3 +50,10 @@ async def test_a_named_memory_is_shared_and_a_nameless_one_is_not() -> None:
     async with connect("memory://") as one, connect("memory://") as two:
         await submitted(one, "a")
         assert await two.queues() == []
+
+
+def test_how_long_is_kept_by_how_it_ended() -> None:
+    defaults = {"retention": 100.0, "retention_failed": 200.0}
+    broker = connect("memory://?retention_failed=300&retention_cancelled=0", defaults=defaults)
+    assert broker.retention == 100
+    assert broker.retentions == {State.FAILED: 300, State.CANCELLED: 0}

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -110,7 +111,7 @@ async def test_a_broker_that_is_not_there_yet_is_waited_for(
 ) -> None:
     tries = []
 
-    def late(url: str) -> Broker:
+    def late(url: str, **options: Any) -> Broker:
         broker = connect(url)
         ready = broker.open
 
@@ -134,7 +135,7 @@ async def test_a_gateway_that_waits_for_its_broker_can_be_stopped(
 ) -> None:
     stop = asyncio.Event()
 
-    def never(url: str) -> Broker:
+    def never(url: str, **options: Any) -> Broker:
         broker = connect(url)
 
         async def open() -> None:

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
 import pytest
 
 #: seconds a server has to come up
@@ -64,9 +65,9 @@ class Server(ABC):
     def kill(self) -> None:
         """As the loss of its process would be: no goodbye."""
         if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            ended = self._signal(signal.SIGKILL)
             self._process.wait()
+            psutil.wait_procs(ended, timeout=PATIENCE)
             self._process = None
 
     def freeze(self) -> None:
@@ -81,9 +82,18 @@ class Server(ABC):
         """End it, however it stands."""
         self.kill()
 
-    def _signal(self, number: int) -> None:
+    def _signal(self, number: int) -> list[psutil.Process]:
+        """To the process and all that it has started, in whatever session; it starts nothing meanwhile."""
         assert self._process is not None
-        os.killpg(self._process.pid, number)
+        reached = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            main = psutil.Process(self._process.pid)
+            main.suspend()
+            for process in (*main.children(recursive=True), main):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(number)
+                    reached.append(process)
+        return reached
 
 
 def free_port() -> int:

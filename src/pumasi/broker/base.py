@@ -5,9 +5,9 @@ claim id, settle by token, append by seq.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 from pumasi.core.job import (
     Event,
@@ -20,12 +20,13 @@ from pumasi.core.job import (
     Queue,
     QueueSettings,
     Record,
+    State,
     Stats,
     Stop,
     Worker,
 )
 from pumasi.core.outcome import Outcome
-from pumasi.errors import ArtifactNotFound
+from pumasi.errors import ArtifactNotFound, Error
 
 #: seconds a lease lasts without a heartbeat
 LEASE = 30.0
@@ -44,6 +45,8 @@ class Broker(ABC):
     lease: float
     #: seconds an ended job is kept, and a bundle that no job refers to
     retention: float
+    #: seconds for endings that are kept for another time
+    retentions: Mapping[State, float]
 
     @abstractmethod
     async def open(self) -> None:
@@ -52,6 +55,10 @@ class Broker(ABC):
     @abstractmethod
     async def close(self) -> None:
         """Let go of everything; safe to repeat."""
+
+    def concerns(self) -> list[Error]:
+        """What weakens a promise on this server, and what to do about it; known once it is open."""
+        return []
 
     async def __aenter__(self) -> Self:
         await self.open()
@@ -95,6 +102,10 @@ class Broker(ABC):
         ends `completed` before it is stopped stays completed. Ended: unchanged. Raises: JobNotFound."""
 
     @abstractmethod
+    async def resolve(self, id: str, how: Literal["requeued", "discarded"]) -> Job:
+        """Somebody has looked after a dead letter: it is one no more. Other jobs are unchanged. Raises: JobNotFound."""
+
+    @abstractmethod
     async def wait(self, id: str, timeout: float) -> Job:
         """The record once the job has ended, or as it stands after `timeout` seconds. Raises: JobNotFound."""
 
@@ -128,7 +139,7 @@ class Broker(ABC):
         - Eligible: pending and due, or running on a lapsed lease, in one of `queues`, that queue not paused, free by
           its keyed limit. What is handed out needs no more than `memory` bytes (`required_memory`) in sum; a job that
           does not fit does not stop those behind it.
-        - Order: priority (9 first), due time, id.
+        - Order: priority (9 first), due time, id; in ageing and fair queues as `core.order` says.
         - Atomic: no two claims get the same job. Each raises `attempt`, and makes a new token.
         - The same `claim_id` again returns those of its leases that are still held; when none is left, it is a new
           claim. With 0 slots nothing new is handed out: what an interrupted claim had won can be asked for.
@@ -185,8 +196,16 @@ class Broker(ABC):
     # -- those who look after it ----------------------------------------------------------------------------------
 
     @abstractmethod
+    async def adopt(self, entries: Sequence[tuple[Job, Sequence[Record]]]) -> int:
+        """Take in records of another broker, and the log of each, as they stand: all of a batch, or none.
+
+        Ids that are known are left alone. Returns how many were new. Raises: Conflict (another job holds the key),
+        Invalid (a job that runs).
+        """
+
+    @abstractmethod
     async def sweep(self, *, forget: bool = True) -> int:
-        """End what nobody will claim (`core.lifecycle.swept`); with `forget`, also forget ended jobs after the
+        """End what nobody will claim (`core.lifecycle.swept`); with `forget`, also forget ended jobs after their
         retention time, bundles that no job refers to, and workers silent for five minutes. Returns how many jobs it
         ended. Safe to run side by side."""
 

@@ -64,6 +64,11 @@ class Bell:
         self._lock = threading.Lock()
         self._waiters: dict[str, set[Heard]] = defaultdict(set)
 
+    @property
+    def alive(self) -> bool:
+        """Whether rings of others can be heard just now; if not, whoever waits looks more often."""
+        return True
+
     async def open(self) -> None:
         """Begin to listen."""
 
@@ -115,6 +120,10 @@ class SocketBell(Bell):
         #: sockets whose owner was too busy to hear
         self._deaf: set[str] = set()
         self._again = _AGAIN
+
+    @property
+    def alive(self) -> bool:
+        return self._inbox is not None
 
     async def open(self) -> None:
         if self._loop is not None:

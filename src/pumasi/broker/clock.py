@@ -21,9 +21,7 @@ class ServerClock:
     With `turned`, for tests, that is the time: answers are not listened to, and it is never calm.
     """
 
-    def __init__(
-        self, turned: Callable[[], float] | None = None, steady: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, turned: Callable[[], float] | None = None, steady: Callable[[], float] = time.monotonic) -> None:
         self.turned = turned
         self._steady = steady
         self._ahead: float | None = None

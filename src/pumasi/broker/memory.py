@@ -7,12 +7,12 @@ process at once; nothing survives its end.
 import threading
 import time
 from bisect import bisect_left, insort
-from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from heapq import merge
 
 from msgspec import UNSET, Struct
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from pumasi.broker.cursor import decode_cursor, encode_cursor
 from pumasi.broker.store import Claim, Extended, Inserted, Store, Taken
@@ -20,11 +20,19 @@ from pumasi.core import lifecycle
 from pumasi.core.job import Held, Job, KeyLimit, Page, Query, Queue, QueueSettings, Record, State, Worker
 from pumasi.core.limits import free_at
 from pumasi.core.logbook import dropped, last_progress, weight
+from pumasi.core.order import Place, place, turn
+from pumasi.errors import Conflict
 
 
 class _QueueSettings(Struct, frozen=True):
     paused: bool = False
     max_pending: int | None = None
+    ageing: float | None = None
+    fair: bool = False
+
+    def changed(self, by: QueueSettings) -> "_QueueSettings":
+        """With what a change sets; what it leaves unset stays."""
+        return replace(self, **{name: value for name, value in asdict(by).items() if value is not UNSET})
 
 
 class _Starts(Struct):
@@ -53,6 +61,8 @@ class MemoryStore(Store):
         self._workers: dict[str, Worker] = {}
         self._queues: dict[str, _QueueSettings] = {}
         self._starts: dict[str, _Starts] = defaultdict(_Starts)
+        #: by queue and share, the change of its last claim while the queue was fair
+        self._served: dict[tuple[str, str], int] = {}
         self._change = 0
 
     async def open(self) -> None:
@@ -82,6 +92,21 @@ class MemoryStore(Store):
             stored = {id: self._put(job) for id, job in fresh.items()}
             return Inserted(tuple(stored.get(job.id, job) for job in answers), frozenset(fresh))
 
+    async def adopt(self, entries: Sequence[tuple[Job, Sequence[Record]]]) -> int:
+        with self._lock:
+            new: dict[str, Job] = {}
+            for job, _ in entries:
+                if job.id not in self._jobs and (held := self._twin(job, new.values())):
+                    raise Conflict(key=held[0], id=held[1].id)
+                if job.id not in self._jobs:
+                    new[job.id] = replace(job, revision=0)
+            for job, records in entries:
+                if job.id in new:
+                    self._logs[job.id] = sorted(records, key=lambda record: record.seq)
+            for job in new.values():
+                self._put(job)
+            return len(new)
+
     async def load(self, ids: Sequence[str]) -> list[Job | None]:
         with self._lock:
             return [self._jobs.get(id) for id in ids]
@@ -109,7 +134,7 @@ class MemoryStore(Store):
             leases = [job.lease_until or 0.0 for job in self._running() if job.queue in queues]
             times = [until for until in leases if until > now]  # one that has lapsed was too large for this claim
             memory = claim.memory
-            for job in self._waiting(queues):
+            for job in self._waiting(queues, now):
                 if job.run_at > now:
                     times.append(job.run_at)
                     continue
@@ -204,9 +229,11 @@ class MemoryStore(Store):
         with self._lock:
             return {key: len(data) for key, (_, data) in sorted(self._blobs.items()) if key.startswith(prefix)}
 
-    async def purge(self, ended_before: float, scripts_before: float, workers_before: float) -> int:
+    async def purge(self, ended_before: Mapping[State, float], scripts_before: float, workers_before: float) -> int:
         with self._lock:
-            gone = {job.id for job in self._jobs.values() if job.ended and (job.ended_at or 0.0) < ended_before}
+            strays_before = min(ended_before.values())
+            ended = [job for job in self._jobs.values() if job.ended]
+            gone = {job.id for job in ended if (job.ended_at or 0.0) < ended_before[job.state]}
             for id in gone:
                 del self._jobs[id]
                 self._logs.pop(id, None)
@@ -215,10 +242,12 @@ class MemoryStore(Store):
                 kind, _, rest = key.partition("/")
                 owner = rest.partition("/")[0]
                 unused = owner not in used and at < scripts_before
-                if unused if kind == "script" else owner not in self._jobs and (owner in gone or at < ended_before):
+                if unused if kind == "script" else owner not in self._jobs and (owner in gone or at < strays_before):
                     del self._blobs[key]
             for id in [worker.id for worker in self._workers.values() if worker.seen_at < workers_before]:
                 del self._workers[id]
+            live = {(job.queue, job.share) for job in self._jobs.values() if not job.ended}
+            self._served = {share: served for share, served in self._served.items() if share in live}
             return len(gone)
 
     async def acquire(self, limit: KeyLimit, n: int) -> float:
@@ -239,11 +268,7 @@ class MemoryStore(Store):
 
     async def set_queue(self, name: str, settings: QueueSettings) -> None:
         with self._lock:
-            known = self._settings(name)
-            self._queues[name] = _QueueSettings(
-                known.paused if settings.paused is UNSET else settings.paused,
-                known.max_pending if settings.max_pending is UNSET else settings.max_pending,
-            )
+            self._queues[name] = self._settings(name).changed(settings)
 
     async def workers(self) -> list[Worker]:
         with self._lock:
@@ -266,10 +291,32 @@ class MemoryStore(Store):
     def _running(self) -> list[Job]:
         return [self._jobs[id] for id in self._run]
 
-    def _waiting(self, queues: Collection[str]) -> Iterator[Job]:
-        """Those of some queues that wait, in the order in which they are handed out."""
-        for _, _, id in merge(*(self._line[name].copy() for name in queues if name in self._line)):
-            yield self._jobs[id]
+    def _waiting(self, queues: Collection[str], now: float) -> Iterator[Job]:
+        """Those of some queues that wait, in the order in which they are handed out (`core.order`)."""
+        offers = [self._offers(name, now) for name in queues if name in self._line]
+        for _, job in merge(*offers, key=lambda offer: offer[0]):
+            yield job
+
+    def _offers(self, queue: str, now: float) -> Iterator[tuple[Place, Job]]:
+        """What a queue offers, in its own order. A fair one looks, for each, at what has been taken by then."""
+        settings = self._settings(queue)
+        jobs = (self._jobs[id] for _, _, id in self._line[queue].copy())
+        line = ((place(job, now, settings.ageing), job) for job in jobs)
+        if not settings.fair:
+            yield from sorted(line) if settings.ageing else line
+            return
+        shares: dict[str, deque[tuple[Place, Job]]] = defaultdict(deque)
+        for offer in sorted(line, key=lambda offer: offer[0]):
+            shares[offer[1].share].append(offer)
+        while shares:
+            running = Counter(job.share for job in self._running() if job.queue == queue)
+            first = min(
+                shares,
+                key=lambda name: turn(shares[name][0][0], running[name], self._served.get((queue, name), 0)),
+            )
+            yield shares[first].popleft()
+            if not shares[first]:
+                del shares[first]
 
     def _lapsed(self, queues: Collection[str] | None, memory: int | None, now: float) -> list[Job]:
         found = [
@@ -279,7 +326,7 @@ class MemoryStore(Store):
             and (queues is None or job.queue in queues)
             and (memory is None or job.required_memory <= memory)
         ]
-        return sorted(found, key=lambda job: job.lease_until or 0.0)
+        return sorted(found, key=lambda job: (job.lease_until or 0.0, job.id))
 
     def _put(self, job: Job) -> Job:
         self._change += 1
@@ -306,7 +353,10 @@ class MemoryStore(Store):
         after = lifecycle.claimed(
             job, worker=claim.worker, claim_id=claim.claim_id, token=token, now=now, lease=claim.lease
         )
-        return self._put(after)
+        stored = self._put(after)
+        if self._settings(job.queue).fair:
+            self._served[job.queue, job.share] = stored.change
+        return stored
 
     def _free_at(self, limit: KeyLimit | None, now: float) -> float | None:
         if limit is None:
@@ -323,7 +373,7 @@ class MemoryStore(Store):
             for other in others:
                 if other.idempotency_key == key:
                     return key, other
-        if (key := job.unique) is not None:
+        if (key := job.unique) is not None and not job.ended:
             for other in others:
                 if other.unique == key and not other.ended:
                     return key, other
@@ -346,6 +396,8 @@ class MemoryStore(Store):
             name=name,
             paused=settings.paused,
             max_pending=settings.max_pending,
+            ageing=settings.ageing,
+            fair=settings.fair,
             pending=len(pending),
             due=len(due),
             running=sum(1 for job in here if job.state is State.RUNNING),
@@ -364,6 +416,7 @@ def _matches(job: Job, query: Query) -> bool:
         (query.queue is None or job.queue == query.queue)
         and (query.script is None or job.script == query.script)
         and (query.parent is None or job.parent == query.parent)
+        and (not query.dead or job.dead)
         and (query.since is None or job.created_at >= query.since)
         and (query.prefix is None or job.id.startswith(query.prefix))
         and (query.ids is None or job.id in query.ids)

@@ -6,19 +6,22 @@ by itself when nobody rings.
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from msgspec.structs import replace
 
 from pumasi.broker.base import LEASE, MAX_PENDING, RETENTION, Broker
 from pumasi.broker.bell import Bell
+from pumasi.broker.places.base import Place
+from pumasi.broker.places.blobs import Blobs, OutsideBlobs
 from pumasi.broker.store import Store
 from pumasi.core.bounds import MAX_SEQ
-from pumasi.core.job import Event, Job, Page, Query, Queue, Record, Stats, Worker
-from pumasi.errors import Invalid, JobNotFound
+from pumasi.core.job import Event, Job, Page, Query, Queue, Record, State, Stats, Worker
+from pumasi.errors import Error, Invalid, JobNotFound
 
-#: seconds after which whoever waits for a job looks again although nobody rang
+#: seconds after which whoever waits for a job looks again although nobody rang; and when no ring can be heard
 FALLBACK_POLL = 10.0
+DEAF_POLL = 2.0
 #: seconds after which a watcher, or a follower of a log, does
 WATCH_POLL = 2.0
 #: jobs of one page, log records of one read
@@ -38,23 +41,32 @@ class StoreReader(Broker):
         lease: float = LEASE,
         max_pending: int = MAX_PENDING,
         retention: float = RETENTION,
+        retentions: Mapping[State, float] | None = None,
         chance: Callable[[], float] = random.random,
+        place: Place | None = None,
     ) -> None:
         self.store = store
+        self.blobs = Blobs(store) if place is None else OutsideBlobs(store, place)
         self.bell = bell
         self.url = url
         self.lease = lease
         self.max_pending = max_pending
         self.retention = retention
+        self.retentions = retentions or {}
         self._chance = chance
 
     async def open(self) -> None:
+        await self.blobs.open()
         await self.store.open()
         await self.bell.open()
 
     async def close(self) -> None:
         await self.bell.close()
         await self.store.close()
+        await self.blobs.close()
+
+    def concerns(self) -> list[Error]:
+        return self.store.concerns()
 
     async def get(self, id: str) -> Job:
         (job,) = await self.store.load([id])
@@ -78,7 +90,7 @@ class StoreReader(Broker):
                 left = until - clock()
                 if job.ended or left <= 0:
                     return job
-                await heard.wait(min(left, FALLBACK_POLL))
+                await heard.wait(min(left, self._poll()))
 
     async def read(self, id: str, after: int = 0, limit: int = 1000) -> list[Record]:
         records = await self.store.read(id, min(max(after, 0), MAX_SEQ), min(max(limit, 1), MAX_RECORDS))
@@ -100,10 +112,10 @@ class StoreReader(Broker):
                     await heard.wait(WATCH_POLL)
 
     async def get_blob(self, key: str) -> bytes | None:
-        return await self.store.get_blob(key)
+        return await self.blobs.get(key)
 
     async def list_blobs(self, prefix: str) -> dict[str, int]:
-        return await self.store.list_blobs(prefix)
+        return await self.blobs.names(prefix)
 
     async def queues(self) -> list[Queue]:
         return await self.store.queues()
@@ -124,6 +136,9 @@ class StoreReader(Broker):
 
     async def now(self) -> float:
         return await self.store.now()
+
+    def _poll(self) -> float:
+        return FALLBACK_POLL if self.bell.alive else DEAF_POLL
 
     # -- hints ----------------------------------------------------------------------------------------------------
 

@@ -6,11 +6,12 @@ may pass, `Invalid` for what will not.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from pumasi.core.job import Held, Job, KeyLimit, Page, Query, Queue, QueueSettings, Record, Worker
+from pumasi.core.job import Held, Job, KeyLimit, Page, Query, Queue, QueueSettings, Record, State, Worker
+from pumasi.errors import Error
 
 
 class Inserted(Struct, frozen=True):
@@ -63,6 +64,10 @@ class Store(ABC):
     async def close(self) -> None:
         """Let go; safe to repeat."""
 
+    def concerns(self) -> list[Error]:
+        """What weakens a promise on this server, and what to do about it; known once it is open."""
+        return []
+
     @abstractmethod
     async def now(self) -> float:
         """The server's time, or an estimate by the offset of its last answer: costs no round trip."""
@@ -70,6 +75,10 @@ class Store(ABC):
     @abstractmethod
     async def insert(self, jobs: Sequence[Job], max_pending: int) -> Inserted:
         """Store `lifecycle.submitted(job, now)` of each job, all or none, under the rules of `Broker.submit`."""
+
+    @abstractmethod
+    async def adopt(self, entries: Sequence[tuple[Job, Sequence[Record]]]) -> int:
+        """As `Broker.adopt`; all or none."""
 
     @abstractmethod
     async def load(self, ids: Sequence[str]) -> list[Job | None]:
@@ -88,7 +97,8 @@ class Store(ABC):
 
     @abstractmethod
     async def take(self, claim: Claim) -> Taken:
-        """Apply `lifecycle.claimed` to what `Broker.claim` says, pending jobs only; note starts under a rate limit.
+        """Apply `lifecycle.claimed` to what `Broker.claim` says, pending jobs only; note starts under a rate limit, and
+        in a fair queue whose share was served.
         The same claim id: those still held. No slots: nothing new. `lapsed`: a running job of these queues (those not
         paused) that fits into the memory has outlived its lease; then nothing is taken."""
 
@@ -127,9 +137,10 @@ class Store(ABC):
         """As `Broker.list_blobs`."""
 
     @abstractmethod
-    async def purge(self, ended_before: float, scripts_before: float, workers_before: float) -> int:
-        """Forget jobs that ended before, with logs, blobs and keys; blobs of scripts no kept job refers to and not
-        stored since; workers not seen since. In batches that leave room for others. Returns how many jobs went."""
+    async def purge(self, ended_before: Mapping[State, float], scripts_before: float, workers_before: float) -> int:
+        """Forget jobs that ended before, by how they ended, with logs, blobs and keys; blobs of no kept job stored
+        before the earliest of these times; bundles no kept job refers to and not stored since; workers not seen since.
+        In batches that leave room for others. Returns how many jobs went."""
 
     @abstractmethod
     async def acquire(self, limit: KeyLimit, n: int) -> float:

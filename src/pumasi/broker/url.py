@@ -1,38 +1,68 @@
 """From a URL to a broker: the only importer of the backends.
 
-`sqlite:///relative.db`, `sqlite:////absolute.db`, `memory://` (each its own), `memory://name` (shared in the process).
-Options in the query: `lease` (seconds; below 30 only tests are safe), `max_pending`, `retention` (seconds).
+`sqlite:///relative.db`, `sqlite:////absolute.db`, `memory://` (each its own), `memory://name` (shared in the process),
+`postgresql://user:password@host/database` (`schema`: pumasi; what libpq knows, such as `sslmode`, is passed on).
+Options in the query: `lease` (seconds; below 30 only tests are safe), `max_pending`, `retention` (seconds an ended job
+is kept), and for one kind of ending `retention_completed`, `retention_failed`, `retention_cancelled`.
 """
 
+import re
+from collections.abc import Mapping
 from math import isfinite
 from urllib.parse import parse_qsl, unquote
 
 from pumasi.broker.base import LEASE, MAX_PENDING, RETENTION, Broker
 from pumasi.broker.bell import Bell, SocketBell
+from pumasi.broker.places import place
+from pumasi.broker.places.blobs import OutsideBlobs
 from pumasi.broker.store import Store
 from pumasi.broker.verbs import StoreBroker
+from pumasi.core.job import ENDED
 from pumasi.errors import Invalid
 
 #: backends that are planned, by scheme
 COMING = {
-    "redis": "Redis", "rediss": "Redis", "amqp": "RabbitMQ", "amqps": "RabbitMQ", "mongodb": "MongoDB",
-    "mongodb+srv": "MongoDB", "postgresql": "PostgreSQL", "postgres": "PostgreSQL",
+    "amqp": "RabbitMQ", "amqps": "RabbitMQ", "mongodb": "MongoDB",
+    "mongodb+srv": "MongoDB",
     "http": "task manager", "https": "task manager",
 }  # fmt: skip
+
+#: options of how long jobs are kept, by how they ended
+KEPT = {f"retention_{state}": state for state in ENDED}
+OPTIONS = {"lease", "max_pending", "retention", *KEPT}
 
 _shared: dict[str, tuple[Store, Bell]] = {}
 
 
-def connect(url: str) -> Broker:
-    """The broker behind a URL, not yet opened. Raises: Invalid (unknown scheme or option, a backend still to come)."""
+def connect(url: str, *, blobs: str | None = None, defaults: Mapping[str, float] | None = None) -> Broker:
+    """The broker behind a URL, not yet opened.
+
+    Args:
+        blobs: the URL of a place for results, artifacts and logs; None: the store itself.
+        defaults: options that hold where the URL names none.
+
+    Raises: Invalid (unknown scheme or option, a backend still to come, a driver that is not installed).
+    """
+    broker = _connected(url, {**(defaults or {})})
+    if blobs:
+        assert isinstance(broker, StoreBroker)
+        broker.blobs = OutsideBlobs(broker.store, place(blobs))
+    return broker
+
+
+def _connected(url: str, defaults: dict[str, float]) -> Broker:
     scheme, separator, rest = url.partition("://")
     if scheme in COMING:
         raise Invalid("the {name} backend does not exist yet; use sqlite:///FILE or memory://", name=COMING[scheme])
-    place, _, query = rest.partition("?")
+    path, _, query = rest.partition("?")
     if separator and scheme == "memory":
-        return _memory(place, _options(query))
+        return _memory(path, defaults | _options(query))
     if separator and scheme == "sqlite":
-        return _sqlite(unquote(place), _options(query))
+        return _sqlite(unquote(path), defaults | _options(query))
+    if separator and re.fullmatch(r"(redis|rediss|valkey|valkeys)(\+[a-z]+)?|unix", scheme):
+        return _redis(url, defaults)
+    if separator and scheme in ("postgresql", "postgres"):
+        return _postgres(rest, defaults)
     # only the scheme is shown: what follows may hold a password
     name = f"{scheme}://…" if separator else url
     raise Invalid("{url!r} is no broker; use sqlite:///FILE or memory://", url=name)
@@ -54,13 +84,28 @@ def _sqlite(path: str, options: dict[str, float]) -> Broker:
     return _broker(SqliteStore(file), SocketBell(f"{file}.bell"), f"sqlite:///{file}", options)
 
 
+def _redis(url: str, defaults: dict[str, float]) -> Broker:
+    from pumasi.broker.redis import RedisBell, RedisStore, Server, parsed
+
+    address, rest = parsed(url)
+    server = Server(address)
+    return _broker(RedisStore(server), RedisBell(server), address.url, defaults | _options(rest))
+
+
+def _postgres(rest: str, defaults: dict[str, float]) -> Broker:
+    from pumasi.broker.postgres import PostgresBell, PostgresStore, parsed
+
+    target, others = parsed(rest)
+    store = PostgresStore(target)
+    return _broker(store, PostgresBell(store.pool), target.name, defaults | _options(others))
+
+
 def _options(query: str) -> dict[str, float]:
-    known = {"lease", "max_pending", "retention"}
     options = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name not in known:
+        if name not in OPTIONS:
             raise Invalid(
-                "a broker URL has no option {name!r}; there are {known}", name=name, known=", ".join(sorted(known))
+                "a broker URL has no option {name!r}; there are {known}", name=name, known=", ".join(sorted(OPTIONS))
             )
         options[name] = _number(name, value)
     return options
@@ -84,4 +129,5 @@ def _broker(store: Store, bell: Bell, url: str, options: dict[str, float]) -> Br
         lease=options.get("lease", LEASE),
         max_pending=int(options.get("max_pending", MAX_PENDING)),
         retention=options.get("retention", RETENTION),
+        retentions={state: options[name] for name, state in KEPT.items() if name in options},
     )

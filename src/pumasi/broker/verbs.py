@@ -6,14 +6,17 @@ looking and waiting, and looks again by itself when nobody rings.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from math import isfinite
+from typing import Literal
 
-from pumasi.broker.reads import FALLBACK_POLL, MAX_PAGE, StoreReader
+from pumasi.broker.reads import MAX_PAGE, StoreReader
 from pumasi.broker.store import Claim, Taken
 from pumasi.core import lifecycle
 from pumasi.core.bounds import MAX_SEQ, checked
 from pumasi.core.ids import new_token
 from pumasi.core.job import (
+    ENDED,
     Held,
     Job,
     KeyLimit,
@@ -57,9 +60,16 @@ class StoreBroker(StoreReader):
         return list(done.jobs)
 
     async def cancel(self, id: str) -> Job:
+        return await self._change(id, lifecycle.cancelled)
+
+    async def resolve(self, id: str, how: Literal["requeued", "discarded"]) -> Job:
+        return await self._change(id, lambda job, _: lifecycle.resolved(job, how))
+
+    async def _change(self, id: str, change: Callable[[Job, float], Job]) -> Job:
+        """Apply a change until nobody else was faster; the record as stored."""
         while True:
             job = await self.get(id)
-            after = lifecycle.cancelled(job, await self.store.now())
+            after = change(job, await self.store.now())
             if after is job:
                 return job
             (stored,) = await self.store.swap([(job, after)])
@@ -97,8 +107,9 @@ class StoreBroker(StoreReader):
                 left = until - clock()
                 if left <= 0:
                     return []
-                due = FALLBACK_POLL if taken.next_at is None else max(0.001, taken.next_at - taken.now)
-                await heard.wait(min(left, due, FALLBACK_POLL))
+                poll = self._poll()
+                due = poll if taken.next_at is None else max(0.001, taken.next_at - taken.now)
+                await heard.wait(min(left, due, poll))
 
     async def heartbeat(self, worker: Worker, leases: Sequence[Held]) -> list[Stop]:
         answer = await self.store.extend(worker, leases, self.lease)
@@ -140,9 +151,17 @@ class StoreBroker(StoreReader):
     # -- what is kept beside the jobs -----------------------------------------------------------------------------
 
     async def put_blob(self, key: str, data: bytes) -> None:
-        await self.store.put_blob(key, data)
+        await self.blobs.put(key, data)
 
     # -- those who look after it ----------------------------------------------------------------------------------
+
+    async def adopt(self, entries: Sequence[tuple[Job, Sequence[Record]]]) -> int:
+        if running := next((job for job, _ in entries if job.state is State.RUNNING), None):
+            raise Invalid("job {id} is running; only jobs that wait or have ended can be copied", id=running.id)
+        new = await self.store.adopt([(checked(job), records) for job, records in entries])
+        if new:
+            self.bell.ring("changes", *{f"queue:{job.queue}" for job, _ in entries if job.state is State.PENDING})
+        return new
 
     async def sweep(self, *, forget: bool = True) -> int:
         ended = 0
@@ -155,9 +174,14 @@ class StoreBroker(StoreReader):
             if len(stale) < SWEEP_STEP or not stored:
                 break
         if forget:
+            kept = {state: self.retentions.get(state, self.retention) for state in ENDED}
+            await self.blobs.renew(now)
             await self.store.purge(
-                now - self.retention, now - max(self.retention, KEEP_SCRIPT), now - max(FORGET_WORKER, 2 * self.lease)
+                {state: now - seconds for state, seconds in kept.items()},
+                now - max(KEEP_SCRIPT, *kept.values()),
+                now - max(FORGET_WORKER, 2 * self.lease),
             )
+            await self.blobs.collect(now, now - min(kept.values()))
         return ended
 
     async def acquire(self, limit: KeyLimit, n: int = 1) -> float:
@@ -166,6 +190,8 @@ class StoreBroker(StoreReader):
         return await self.store.acquire(limit, n)
 
     async def set_queue(self, name: str, settings: QueueSettings) -> Queue:
+        if isinstance(settings.ageing, float | int) and not (isfinite(settings.ageing) and settings.ageing > 0):
+            raise Invalid("ageing is a number of seconds above 0; leave it out to turn it off")
         await self.store.set_queue(name, settings)
         self.bell.ring(f"queue:{name}")
         return next(queue for queue in await self.store.queues() if queue.name == name)

@@ -41,7 +41,9 @@ class Alone:
             repository = FileRepository(file)
             asked = request.requested({"script": repository.name, **options})
             self._id = (await Intake(self._broker, repository).submit(asked)).id
-            self._worker = Worker(self.settings, broker_url=self._url)
+            # blobs too: this broker is nobody else's
+            settings = self.settings.model_copy(update={"blobs": None})
+            self._worker = Worker(settings, broker_url=self._url)
             working = asyncio.create_task(self._worker.run())
             telling = asyncio.create_task(self._show_log())
             try:

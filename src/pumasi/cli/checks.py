@@ -83,7 +83,7 @@ async def reach_broker(settings: Settings) -> Finding:
         file = settings.data_dir / "pumasi.db"
         if settings.broker_url.startswith(f"sqlite:///{file}") and not file.exists():
             return Finding(what, True, _("{broker}; it is made when it is needed").format(broker=shown))
-        async with asyncio.timeout(PATIENCE), connect(settings.broker_url) as broker:
+        async with asyncio.timeout(PATIENCE), connect(settings.broker_url, blobs=settings.blobs) as broker:
             await broker.queues()
     except Error as error:
         return Finding(what, False, f"{shown}: {error}")

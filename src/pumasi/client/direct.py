@@ -16,8 +16,8 @@ from pumasi.scripts.base import Repository, ScriptInfo
 class DirectTransport(Transport):
     """What a gateway would do, done here. Raises: Invalid (a URL that is no broker's, a backend still to come)."""
 
-    def __init__(self, url: str, repository: Repository) -> None:
-        self._broker: Broker = connect(url)
+    def __init__(self, url: str, repository: Repository, *, blobs: str | None = None) -> None:
+        self._broker: Broker = connect(url, blobs=blobs)
         self._repository = repository
         self._intake = Intake(self._broker, repository)
 

@@ -37,7 +37,8 @@ class Target:
         """A way to speak to it. Raises: Invalid, when nothing can be behind the URL."""
         if urlsplit(self.url).scheme in ("http", "https"):
             return HttpTransport(self.url, self._token())
-        return DirectTransport(self.url, LocalRepository(Path(self._scripts or self._settings.scripts)))
+        repository = LocalRepository(Path(self._scripts or self._settings.scripts))
+        return DirectTransport(self.url, repository, blobs=self._settings.blobs)
 
     def _token(self) -> Callable[[], str | None]:
         given = self._given_token

@@ -10,6 +10,7 @@ from math import isfinite
 import msgspec
 
 from pumasi.core.job import MAX_ID, MAX_PARAMETERS, Job, KeyLimit, Retry
+from pumasi.core.order import PRIORITIES
 from pumasi.errors import Invalid
 
 #: bytes of a whole record as JSON, parameters included
@@ -72,7 +73,7 @@ _RULES: tuple[tuple[Callable[[Job], bool], str], ...] = (
     ),
     (lambda job: _is_name(job.queue), "the name of a queue has 1 to 128 printable characters"),
     (lambda job: bool(job.script), "a job names a script"),
-    (lambda job: 0 <= job.priority <= 9, "a priority lies between 0 and 9; 9 is most urgent"),
+    (lambda job: job.priority in PRIORITIES, "a priority lies between 0 and 9; 9 is most urgent"),
     (_fits, "parameters are at most 1 MiB of JSON; pass large data as a file or a URL"),
     (
         lambda job: _is_time(job.run_at) and _is_time(job.expires_at),

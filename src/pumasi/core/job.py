@@ -135,6 +135,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     retry: Retry = Retry()
     on_lost: OnLost = "retry"
     limit: KeyLimit | None = None
+    #: for whom it is: a fair queue serves those that share it in turn
+    share: str = ""
     #: holds while the job has not ended
     unique: str | None = None
     #: holds as long as the record is kept
@@ -190,6 +192,8 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     log_tail: str = ""
     warnings: tuple[str, ...] = ()
     artifacts: tuple[str, ...] = ()
+    #: what people have made of its failure since; until then it is a dead letter
+    resolved: Literal["requeued", "discarded"] | None = None
 
     # -- kept by the store ----------------------------------------------------------------------------------------
     #: raised by every write but the extension of a lease: compare-and-swap goes by it
@@ -201,6 +205,11 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
     def ended(self) -> bool:
         """Whether the job has its ending."""
         return self.state in ENDED
+
+    @property
+    def dead(self) -> bool:
+        """Whether it is a dead letter: it has failed for good, and nobody has looked after it yet."""
+        return self.state is State.FAILED and self.resolved is None
 
     @property
     def reference(self) -> str:
@@ -274,6 +283,10 @@ class Queue(Struct, frozen=True, kw_only=True):
     paused: bool = False
     #: most jobs that may wait; None: the broker's default
     max_pending: int | None = None
+    #: seconds of waiting that raise a job's priority by one; None: waiting raises nothing
+    ageing: float | None = None
+    #: whether those that share the queue (`Job.share`) are served in turn
+    fair: bool = False
     pending: int = 0
     #: of the pending ones, those that are due
     due: int = 0
@@ -312,6 +325,8 @@ class Query(Struct, frozen=True, kw_only=True):
     #: these ids and no others
     ids: tuple[str, ...] | None = None
     changed_after: int | None = None
+    #: only dead letters: failed jobs that nobody has looked after
+    dead: bool = False
     cursor: str | None = None
     limit: int = 100
 
@@ -344,3 +359,5 @@ class QueueSettings(Struct, frozen=True, kw_only=True):
 
     paused: bool | UnsetType = UNSET
     max_pending: int | UnsetType | None = UNSET
+    ageing: float | UnsetType | None = UNSET
+    fair: bool | UnsetType = UNSET

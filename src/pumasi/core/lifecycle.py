@@ -9,6 +9,8 @@ Each function returns the new record, or the same object when nothing changes. A
 nothing. The caller brings the time (`now`, by the broker's clock) and the chance (`[0, 1)`).
 """
 
+from typing import Literal
+
 from msgspec import NODEFAULT
 from msgspec.structs import fields, replace
 
@@ -71,6 +73,11 @@ def cancelled(job: Job, now: float) -> Job:
     if job.state is State.RUNNING and not job.cancel_requested:
         return replace(job, cancel_requested=True)
     return job
+
+
+def resolved(job: Job, how: Literal["requeued", "discarded"]) -> Job:
+    """A dead letter that somebody has looked after; any other job as it is. Its ending stays what it was."""
+    return replace(job, resolved=how) if job.dead else job
 
 
 def settled(job: Job, token: str, outcome: Outcome, now: float, chance: float) -> Job:

@@ -13,14 +13,17 @@ Each handle that `backend.connect()` gives is a process's view of one and the sa
 runs on a backend that cannot do it too: there the verb must refuse with Invalid.
 """
 
+from tests.broker.conformance.adopt import Adopt
 from tests.broker.conformance.base import EVERYTHING, Backend, Clock
 from tests.broker.conformance.blobs import Blobs
 from tests.broker.conformance.cancel import Cancel
 from tests.broker.conformance.claim import Claims
+from tests.broker.conformance.dead import Dead
 from tests.broker.conformance.find import Find
 from tests.broker.conformance.heartbeat import Heartbeats
 from tests.broker.conformance.limits import Limits
 from tests.broker.conformance.lost import Lost
+from tests.broker.conformance.order import Order
 from tests.broker.conformance.queues import Queues
 from tests.broker.conformance.records import Records
 from tests.broker.conformance.settle import Settle
@@ -34,6 +37,7 @@ from tests.broker.conformance.watch import Watch
 class Conformance(
     Submit,
     Claims,
+    Order,
     WaitingClaims,
     Heartbeats,
     Settle,
@@ -47,6 +51,8 @@ class Conformance(
     Sweep,
     Wait,
     Watch,
+    Adopt,
+    Dead,
 ):
     """The whole law."""
 

@@ -20,6 +20,7 @@ EVERYTHING = frozenset(
         "pause",  # pausing a queue, bounding one
         "limits",  # limits by key
         "memory",  # admission by required memory
+        "order",  # ageing and fair queues
         "log",  # records of runs
         "blobs",
     }

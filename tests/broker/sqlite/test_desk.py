@@ -23,7 +23,7 @@ async def desk(tmp_path: Path):
 
 
 def pause(db: Database, name: str) -> None:
-    db.run("put_settings", name=name, paused=True, max_pending=None)
+    db.run("put_settings", name=name, paused=True, max_pending=None, ageing=None, fair=False)
 
 
 def paused(db: Database) -> list[str]:

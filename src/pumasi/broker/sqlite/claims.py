@@ -6,6 +6,7 @@ import msgspec
 from msgspec.structs import replace
 
 from pumasi.broker.sqlite import jobs, lanes
+from pumasi.broker.sqlite.choice import Choice, choose
 from pumasi.broker.sqlite.database import Database
 from pumasi.broker.store import Claim, Extended, Taken
 from pumasi.core import lifecycle
@@ -24,7 +25,7 @@ def take(db: Database, claim: Claim, now: float, *, calm: bool) -> Taken:
     if not calm and db.one("any_lapsed", queues=names, memory=claim.memory, now=now):
         return Taken(lapsed=True, now=now)
     _wake(db, names, now)
-    choice = lanes.choose(db, queues, claim.slots, claim.memory, now)
+    choice = choose(db, queues, claim.slots, claim.memory, now)
     if choice.chosen:
         return Taken(tuple(_lease(db, choice, claim, now)), now=now)
     times = [at for at in (choice.next_at, *_next(db, names, now)) if at is not None]
@@ -44,14 +45,14 @@ def _wake(db: Database, queues: str, now: float) -> None:
     touched.refresh(now)
 
 
-def _lease(db: Database, choice: lanes.Choice, claim: Claim, now: float) -> list[Job]:
+def _lease(db: Database, choice: Choice, claim: Claim, now: float) -> list[Job]:
     """Hand the chosen jobs out."""
     touched = lanes.Touched(db)
     taken = []
     change = db.value("next_change", n=len(choice.chosen)) - len(choice.chosen)
-    for n, (seq, lane, _) in enumerate(choice.chosen):
+    for n, offer in enumerate(choice.chosen):
         job = lifecycle.claimed(
-            jobs.fetch(db, seq),
+            jobs.fetch(db, offer.row),
             worker=claim.worker,
             claim_id=claim.claim_id,
             token=claim.tokens[n],
@@ -61,7 +62,7 @@ def _lease(db: Database, choice: lanes.Choice, claim: Claim, now: float) -> list
         job = replace(job, revision=job.revision + 1, change=change + n + 1)
         db.run(
             "claimed",
-            seq=seq,
+            seq=offer.row,
             worker=job.worker,
             claim_id=job.claim_id,
             token=job.token,
@@ -71,9 +72,11 @@ def _lease(db: Database, choice: lanes.Choice, claim: Claim, now: float) -> list
             change=job.change,
         )
         lanes.note_starts(db, job.limit, now)
-        touched.lane(lane)
+        touched.lane(offer.lane.id)
         touched.key_of(job)
         taken.append(job)
+    served = {(job.queue, job.share): job.change for job in taken}
+    db.each("note_served", [{"queue": queue, "share": share, "change": at} for (queue, share), at in served.items()])
     touched.refresh(now)
     return taken
 

@@ -10,7 +10,9 @@ from pumasi.broker.sqlite import lanes
 from pumasi.broker.sqlite.database import QUERIES, Database, Row
 from pumasi.broker.store import Inserted
 from pumasi.core import lifecycle
-from pumasi.core.job import Job, Progress, State
+from pumasi.core.job import Job, Progress, Record, State
+from pumasi.core.logbook import weight
+from pumasi.errors import Conflict
 
 #: how records are read; what to read them by is put behind
 RECORD = QUERIES["record"]
@@ -147,7 +149,7 @@ def _store(db: Database, fresh: list[Job], now: float) -> dict[str, Job]:
     return {job.id: job for job in stored}
 
 
-def _columns(job: Job, lane: int) -> dict[str, Any]:
+def _columns(job: Job, lane: int | None) -> dict[str, Any]:
     return {
         "id": job.id,
         "queue": job.queue,
@@ -162,8 +164,47 @@ def _columns(job: Job, lane: int) -> dict[str, Any]:
         "idempotency_key": job.idempotency_key,
         "limit_key": None if job.limit is None else job.limit.key,
         "lane": lane,
+        "share": job.share,
         "change": job.change,
     }
+
+
+# -- from another broker ------------------------------------------------------------------------------------------
+
+
+def adopt(db: Database, entries: Sequence[tuple[Job, Sequence[Record]]], now: float) -> int:
+    """As `Store.adopt`."""
+    known = {job.id for job in load(db, [job.id for job, _ in entries]) if job is not None}
+    new = {job.id: (job, records) for job, records in entries if job.id not in known}
+    touched = lanes.Touched(db)
+    for job, records in new.values():
+        _adopt(db, job, records, touched)
+    touched.refresh(now)
+    return len(new)
+
+
+def _adopt(db: Database, job: Job, records: Sequence[Record], touched: lanes.Touched) -> None:
+    for kind, key in _keys(job):
+        if (seq := db.value(kind, key=key)) is not None and not (kind == "by_unique" and job.ended):
+            raise Conflict(key=key, id=fetch(db, seq).id)
+    pending = job.state is State.PENDING
+    job = replace(job, revision=1, change=db.value("next_change", n=1))
+    seq = db.value(
+        "adopt_job",
+        **_columns(job, touched.lane_of(job) if pending else None),
+        **_standing(job),
+        attempt=job.attempt,
+        progress=None if job.progress is None else encode(job.progress),
+        log_bytes=sum(weight(record) for record in records),
+    )
+    db.run("insert_body", job=seq, record=encode(job))
+    db.each("insert_label", [{"job": seq, "name": name, "value": value} for name, value in job.labels.items()])
+    db.each("add_record", [record_columns(seq, record) for record in records])
+
+
+def record_columns(job: int, record: Record) -> dict[str, Any]:
+    """A record of the log of a row."""
+    return {"job": job, "seq": record.seq, "at": record.time, "stream": record.stream, "data": record.data}
 
 
 # -- compare and swap ---------------------------------------------------------------------------------------------
@@ -184,19 +225,10 @@ def _swap(db: Database, old: Job, new: Job, touched: lanes.Touched, *, same_leas
         revision=old.revision,
         same_lease=same_lease,
         old_lease=old.lease_until,
-        state=new.state.value,
-        run_at=new.run_at,
-        ended_at=new.ended_at,
-        cause=new.cause.value if new.cause else "",
         lane=touched.lane_of(new) if new.state is State.PENDING else None,
-        worker=new.worker,
-        claim_id=new.claim_id,
-        token=new.token,
+        run_at=new.run_at,
         attempt=new.attempt,
-        lease_until=new.lease_until,
-        claimed_at=new.claimed_at,
-        started_at=new.started_at,
-        cancel_requested=new.cancel_requested,
+        **_standing(new),
     )
     if row is None:
         return None
@@ -214,3 +246,20 @@ def _swap(db: Database, old: Job, new: Job, touched: lanes.Touched, *, same_leas
     )
     db.run("rewrite", seq=seq, record=encode(stored))
     return stored
+
+
+def _standing(job: Job) -> dict[str, Any]:
+    """Where a job stands on its way."""
+    return {
+        "state": job.state.value,
+        "cause": job.cause.value if job.cause else "",
+        "worker": job.worker,
+        "claim_id": job.claim_id,
+        "token": job.token,
+        "lease_until": job.lease_until,
+        "claimed_at": job.claimed_at,
+        "started_at": job.started_at,
+        "ended_at": job.ended_at,
+        "cancel_requested": job.cancel_requested,
+        "resolved": job.resolved,
+    }

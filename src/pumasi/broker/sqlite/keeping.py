@@ -2,8 +2,9 @@
 
 import msgspec
 from msgspec import UNSET
+from msgspec.structs import asdict, replace
 
-from pumasi.broker.sqlite.database import Database
+from pumasi.broker.sqlite.database import Database, Row
 from pumasi.core.job import Queue, QueueSettings, State, Worker
 
 #: jobs that one step forgets
@@ -14,17 +15,18 @@ FORGOTTEN_BLOBS = 200
 _worker = msgspec.json.Decoder(Worker)
 
 
-def forget_jobs(db: Database, before: float) -> int:
-    """Forget some jobs that ended before, with all that hangs on them; how many."""
-    gone = db.all("ended_before", before=before, limit=FORGOTTEN)
+def forget_jobs(db: Database, state: State, before: float) -> int:
+    """Forget some jobs that ended so before, with all that hangs on them; how many."""
+    gone = db.all("ended_before", state=state.value, before=before, limit=FORGOTTEN)
     db.each("forget_blobs", [{"id": id} for _, id in gone])
     db.each("forget", [{"seq": seq} for seq, _ in gone])
     return len(gone)
 
 
 def forget_rest(db: Database, ended_before: float, scripts_before: float, workers_before: float) -> bool:
-    """Forget silent workers, and some blobs that nobody needs; whether there may be more of these."""
+    """Forget silent workers, idle shares and some blobs that nobody needs; whether there may be more of these."""
     db.run("forget_workers", before=workers_before)
+    db.run("forget_served")
     scripts = db.all("forget_scripts", before=scripts_before, limit=FORGOTTEN_BLOBS)
     strays = db.all("forget_strays", before=ended_before, limit=FORGOTTEN_BLOBS)
     return FORGOTTEN_BLOBS in (len(scripts), len(strays))
@@ -39,19 +41,16 @@ def tidy(db: Database, now: float) -> None:
 
 def queues(db: Database, now: float) -> list[Queue]:
     """As `Store.queues`."""
-    settings = {name: (bool(paused), bound) for name, paused, bound in db.all("settings")}
+    settings = {row[0]: _settings(row) for row in db.all("settings")}
     counts = {(queue, state): n for queue, state, n in db.all("tally")}
     waiting = {queue: (later, first) for queue, later, first in db.all("waiting", now=now)}
     found = []
     for name in sorted({*settings, *(queue for queue, _ in counts)}):
-        paused, bound = settings.get(name, (False, None))
         later, first = waiting.get(name, (0, now))
         pending = counts.get((name, State.PENDING), 0)
         found.append(
-            Queue(
-                name=name,
-                paused=paused,
-                max_pending=bound,
+            replace(
+                settings.get(name, Queue(name=name)),
                 pending=pending,
                 due=pending - later,
                 running=counts.get((name, State.RUNNING), 0),
@@ -63,13 +62,15 @@ def queues(db: Database, now: float) -> list[Queue]:
 
 def set_queue(db: Database, name: str, settings: QueueSettings) -> None:
     """As `Store.set_queue`."""
-    paused, bound = db.one("settings_of", name=name) or (False, None)
-    db.run(
-        "put_settings",
-        name=name,
-        paused=paused if settings.paused is UNSET else settings.paused,
-        max_pending=bound if settings.max_pending is UNSET else settings.max_pending,
-    )
+    row = db.one("settings_of", name=name)
+    known = asdict(_settings(row) if row else Queue(name=name))
+    wanted = {setting: value for setting, value in asdict(settings).items() if value is not UNSET}
+    db.run("put_settings", name=name, **{setting: wanted.get(setting, known[setting]) for setting in asdict(settings)})
+
+
+def _settings(row: Row) -> Queue:
+    name, paused, bound, ageing, fair = row
+    return Queue(name=name, paused=bool(paused), max_pending=bound, ageing=ageing, fair=bool(fair))
 
 
 def workers(db: Database) -> list[Worker]:

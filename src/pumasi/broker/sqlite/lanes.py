@@ -1,17 +1,14 @@
 """Lanes: what a claim chooses among, so that its cost does not grow with the jobs that wait.
 
-Pending jobs alike in queue, priority, memory and keyed limit share a lane, in order of (due time, id): a claim may have
-all of a lane, from its front, or none. So it looks at lanes only, best first, and of these only at the ready ones. Each
-change of a job touches its lane; at the end of the step the lanes touched are brought up to date.
+Pending jobs alike in queue, priority, memory, share and keyed limit are in one lane, in order of (due time, id): a
+claim may have all of a lane, from its front, or none. So it looks at lanes only, best first, and of these only at the
+ready ones (`choice`). Each change of a job touches its lane; at the end of the step the lanes touched are brought up to
+date.
 """
-
-from collections.abc import Iterator, Sequence
-from heapq import heappop, heappush
-from typing import NamedTuple
 
 import msgspec
 
-from pumasi.broker.sqlite.database import Database, Row
+from pumasi.broker.sqlite.database import Database
 from pumasi.core.job import Job, KeyLimit
 from pumasi.core.limits import free_at
 
@@ -19,7 +16,8 @@ _encode = msgspec.json.Encoder().encode
 _keyed = msgspec.json.Decoder(KeyLimit)
 
 
-def _limit(keyed: str) -> KeyLimit | None:
+def limit_of(keyed: str) -> KeyLimit | None:
+    """The limit that a lane's text means."""
     return _keyed.decode(keyed) if keyed else None
 
 
@@ -64,15 +62,15 @@ class Touched:
         self._db = db
         self._lanes: set[int] = set()
         self._keys: set[str] = set()
-        self._known: dict[tuple[str, int, int, str], int] = {}
+        self._known: dict[tuple[str, int, int, str, str], int] = {}
 
     def lane_of(self, job: Job) -> int:
         """The lane a pending job belongs to; made when it is the first."""
         keyed = _encode(job.limit).decode() if job.limit else ""
-        alike = (job.queue, job.priority, job.required_memory, keyed)
+        alike = (job.queue, job.priority, job.required_memory, job.share, keyed)
         lane = self._known.get(alike)
         if lane is None:
-            values = dict(zip(("queue", "priority", "memory", "keyed"), alike, strict=True))
+            values = dict(zip(("queue", "priority", "memory", "share", "keyed"), alike, strict=True))
             lane = self._db.value("find_lane", **values)
             if lane is None:
                 lane = int(self._db.value("add_lane", **values, limit_key=job.limit.key if job.limit else None))
@@ -109,7 +107,7 @@ class Touched:
         keyed, *known, head_at, head_id = row
         ready, ready_at = False, None
         if head_at is not None:
-            free = Ledger(self._db).free_at(_limit(keyed), now)
+            free = Ledger(self._db).free_at(limit_of(keyed), now)
             ready_at = None if free is None else max(head_at, free)
             ready = ready_at is not None and ready_at <= now
         if known != [head_at, head_id, ready, None if ready else ready_at]:
@@ -121,72 +119,3 @@ class Touched:
                 ready=ready,
                 ready_at=None if ready else ready_at,
             )
-
-
-class _Lane(NamedTuple):
-    id: int
-    priority: int
-    memory: int
-    limit: KeyLimit | None
-    #: the lanes of the same queue that come after it
-    others: Iterator[Row]
-    jobs: Iterator[Row]
-
-
-#: what is compared first decides: priority, due time, id; then the row, or 0 for a lane not looked into yet
-_Candidate = tuple[int, float, str, int, _Lane]
-
-
-class Choice(NamedTuple):
-    """What a claim may have: (row, lane, memory), best first; and when a job falls due that was seen behind others."""
-
-    chosen: list[tuple[int, int, int]]
-    next_at: float | None
-
-
-def choose(db: Database, queues: Sequence[str], slots: int, memory: int, now: float) -> Choice:
-    """Up to `slots` jobs that fit into `memory` in sum. Reads only.
-
-    A merge: of each queue the best lane not looked into yet is a candidate by its first job; when its turn comes it
-    gives way to its next job that may be had, and to the next lane of its queue.
-    """
-    heap: list[_Candidate] = []
-    for queue in queues:
-        _push_lane(heap, iter(db.run("ready_lanes", queue=queue, memory=memory)))
-    ledger = Ledger(db)
-    chosen: list[tuple[int, int, int]] = []
-    times: list[float] = []
-    while heap and len(chosen) < slots:
-        *_, seq, lane = heappop(heap)
-        if not seq:
-            _push_lane(heap, lane.others)
-            if lane.memory > memory:
-                continue
-            lane = lane._replace(jobs=iter(db.run("lane_jobs", lane=lane.id, now=now)))
-            if not _push_job(heap, lane):  # all that are due have expired
-                times += [at for (at,) in db.all("lane_next", lane=lane.id, now=now)]
-            continue
-        free = ledger.free_at(lane.limit, now)
-        if lane.memory > memory or free is None or free > now:
-            continue
-        chosen.append((seq, lane.id, lane.memory))
-        memory -= lane.memory
-        ledger.add(lane.limit)
-        _push_job(heap, lane)
-    return Choice(chosen, min(times, default=None))
-
-
-def _push_lane(heap: list[_Candidate], lanes: Iterator[Row]) -> None:
-    """Put the next of the lanes among the candidates."""
-    for id, priority, memory, keyed, head_at, head_id in lanes:
-        lane = _Lane(id, priority, memory, _limit(keyed), lanes, iter(()))
-        heappush(heap, (-priority, head_at, head_id, 0, lane))
-        return
-
-
-def _push_job(heap: list[_Candidate], lane: _Lane) -> bool:
-    """Put the next job of a lane among the candidates; whether there was one."""
-    for seq, run_at, id in lane.jobs:
-        heappush(heap, (-lane.priority, run_at, id, seq, lane))
-        return True
-    return False

@@ -16,11 +16,7 @@ def append(db: Database, id: str, token: str, records: Sequence[Record]) -> bool
     if row is None:
         return False
     job, size = row
-    rows = [
-        {"job": job, "seq": record.seq, "at": record.time, "stream": record.stream, "data": record.data}
-        for record in records
-    ]
-    added = db.each("add_record", rows)
+    added = db.each("add_record", [jobs.record_columns(job, record) for record in records])
     size += sum(length + RECORD_BYTES for (length,) in added)
     if size > HEAD_BYTES + TAIL_BYTES + SLACK_BYTES:
         size = _trim(db, job)

@@ -26,9 +26,18 @@ SELECT change FROM counter
 
 -- insert_job: a new job
 INSERT INTO job (id, state, queue, script, memory, created_at, run_at, expires_at, cause, digest, parent, unique_key,
-                 idempotency_key, limit_key, lane, attempt, cancel_requested, revision, change)
+                 idempotency_key, limit_key, lane, share, attempt, cancel_requested, revision, change)
 VALUES (:id, 'pending', :queue, :script, :memory, :created_at, :run_at, :expires_at, '', :digest, :parent, :unique_key,
-        :idempotency_key, :limit_key, :lane, 0, 0, 1, :change)
+        :idempotency_key, :limit_key, :lane, :share, 0, 0, 1, :change)
+RETURNING seq
+
+-- adopt_job: a job of another broker, as it stands
+INSERT INTO job (id, state, queue, script, memory, created_at, run_at, expires_at, ended_at, cause, digest, parent,
+                 unique_key, idempotency_key, limit_key, lane, share, worker, claim_id, token, attempt, lease_until,
+                 claimed_at, started_at, cancel_requested, progress, resolved, log_bytes, revision, change)
+VALUES (:id, :state, :queue, :script, :memory, :created_at, :run_at, :expires_at, :ended_at, :cause, :digest, :parent,
+        :unique_key, :idempotency_key, :limit_key, :lane, :share, :worker, :claim_id, :token, :attempt, :lease_until,
+        :claimed_at, :started_at, :cancel_requested, :progress, :resolved, :log_bytes, 1, :change)
 RETURNING seq
 
 -- insert_body: the text of a new job
@@ -40,7 +49,7 @@ INSERT INTO label (name, value, job) VALUES (:name, :value, :job)
 -- swap: the next state of a job, if nobody changed it and, with :same_lease, nobody extended its lease
 UPDATE job SET state = :state, run_at = :run_at, ended_at = :ended_at, cause = :cause, lane = :lane, worker = :worker,
        claim_id = :claim_id, token = :token, attempt = :attempt, lease_until = :lease_until, claimed_at = :claimed_at,
-       started_at = coalesce(started_at, :started_at), cancel_requested = :cancel_requested,
+       started_at = coalesce(started_at, :started_at), cancel_requested = :cancel_requested, resolved = :resolved,
        revision = revision + 1, change = (SELECT change + 1 FROM counter)
 WHERE id = :id AND revision = :revision AND (NOT :same_lease OR lease_until IS :old_lease)
 RETURNING seq, started_at, progress, revision, change
@@ -73,7 +82,7 @@ ORDER BY lease_until LIMIT 1
 SELECT seq FROM job INDEXED BY job_lease
 WHERE state = 'running' AND lease_until <= :now AND (:memory IS NULL OR memory <= :memory)
   AND (:queues IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
-ORDER BY lease_until
+ORDER BY lease_until, id
 LIMIT :limit
 
 -- expired: jobs that waited too long
@@ -93,6 +102,11 @@ UPDATE job SET lease_until = :until, started_at = coalesce(started_at, :started_
 WHERE id = :id AND token = :token AND state = 'running'
 RETURNING cancel_requested
 
+-- note_served: a share was served; in a fair queue that is kept
+INSERT INTO served (queue, share, change)
+SELECT name, :share, :change FROM queue WHERE name = :queue AND fair
+ON CONFLICT DO UPDATE SET change = excluded.change
+
 -- put_worker: a worker as it says it is
 INSERT INTO worker (id, record, seen_at) VALUES (:id, :record, :now)
 ON CONFLICT DO UPDATE SET record = excluded.record, seen_at = excluded.seen_at
@@ -103,10 +117,12 @@ DELETE FROM worker WHERE id = :id
 -- == lanes ==
 
 -- find_lane: the lane of jobs alike
-SELECT id FROM lane WHERE queue = :queue AND priority = :priority AND memory = :memory AND keyed = :keyed
+SELECT id FROM lane
+WHERE queue = :queue AND priority = :priority AND memory = :memory AND share = :share AND keyed = :keyed
 
 -- add_lane: a lane for jobs alike
-INSERT INTO lane (queue, priority, memory, keyed, limit_key) VALUES (:queue, :priority, :memory, :keyed, :limit_key)
+INSERT INTO lane (queue, priority, memory, share, keyed, limit_key)
+VALUES (:queue, :priority, :memory, :share, :keyed, :limit_key)
 RETURNING id
 
 -- lane: what is known of a lane, and its first job
@@ -132,9 +148,23 @@ SELECT min((SELECT ready_at FROM lane INDEXED BY lane_later
 FROM json_each(:queues) AS wanted
 
 -- ready_lanes: the lanes of a queue that may be had, best first
-SELECT id, priority, memory, keyed, head_at, head_id FROM lane INDEXED BY lane_ready
+SELECT id, priority, memory, share, keyed, queue, head_at, head_id FROM lane INDEXED BY lane_ready
 WHERE ready = 1 AND queue = :queue AND memory <= :memory
 ORDER BY priority DESC, head_at, head_id
+
+-- ready_lanes_of: those of one priority
+SELECT id, priority, memory, share, keyed, queue, head_at, head_id FROM lane INDEXED BY lane_ready
+WHERE ready = 1 AND queue = :queue AND priority = :priority AND memory <= :memory
+ORDER BY head_at, head_id
+
+-- order_of: how a queue orders its jobs
+SELECT ageing, fair FROM queue WHERE name = :queue
+
+-- running_of_shares: how many run of each share of a queue; looks at all that run
+SELECT share, count(*) FROM job INDEXED BY job_lease WHERE state = 'running' AND queue = :queue GROUP BY share
+
+-- served: the latest claim of each share of a fair queue
+SELECT share, change FROM served WHERE queue = :queue
 
 -- lane_jobs: the jobs of a lane that may be had, in order
 SELECT seq, run_at, id FROM job INDEXED BY job_pending
@@ -222,7 +252,7 @@ SELECT key, size FROM blob WHERE key >= :first AND key <= :last ORDER BY key
 -- == keeping ==
 
 -- ended_before: jobs to forget
-SELECT seq, id FROM job INDEXED BY job_ended WHERE ended_at IS NOT NULL AND ended_at < :before
+SELECT seq, id FROM job INDEXED BY job_ended WHERE state = :state AND ended_at IS NOT NULL AND ended_at < :before
 ORDER BY ended_at LIMIT :limit
 
 -- forget: a job, with all that hangs on it
@@ -247,6 +277,11 @@ RETURNING 1
 
 -- forget_workers: workers silent for too long
 DELETE FROM worker WHERE seen_at < :before
+
+-- forget_served: shares that nobody waits or runs for
+DELETE FROM served
+WHERE (queue, share) NOT IN (SELECT queue, share FROM lane WHERE head_at IS NOT NULL)
+  AND (queue, share) NOT IN (SELECT queue, share FROM job INDEXED BY job_lease WHERE state = 'running')
 
 -- forget_starts: starts that no rate limit looks at any more
 DELETE FROM start WHERE rowid IN (
@@ -276,14 +311,15 @@ SELECT state, script, cause, sum(n) FROM tally GROUP BY state, script, cause HAV
 ORDER BY state, script, cause
 
 -- settings: of all queues that have some
-SELECT name, paused, max_pending FROM queue
+SELECT name, paused, max_pending, ageing, fair FROM queue
 
 -- put_settings: of one queue
-INSERT INTO queue (name, paused, max_pending) VALUES (:name, :paused, :max_pending)
-ON CONFLICT DO UPDATE SET paused = excluded.paused, max_pending = excluded.max_pending
+INSERT INTO queue (name, paused, max_pending, ageing, fair) VALUES (:name, :paused, :max_pending, :ageing, :fair)
+ON CONFLICT DO UPDATE SET paused = excluded.paused, max_pending = excluded.max_pending, ageing = excluded.ageing,
+    fair = excluded.fair
 
 -- settings_of: one queue
-SELECT paused, max_pending FROM queue WHERE name = :name
+SELECT name, paused, max_pending, ageing, fair FROM queue WHERE name = :name
 
 -- workers: all, as they said they are
 SELECT record, seen_at FROM worker ORDER BY id

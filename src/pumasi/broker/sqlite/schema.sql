@@ -3,13 +3,14 @@
 -- job      one small row a job: what is searched, ordered or changed often; its text stands in body
 -- body     the record as JSON; where a column of job says something else, the column is right
 -- label    the labels of jobs, for search
--- lane     what a claim chooses among: pending jobs alike in queue, priority, memory and keyed limit, in order of
+-- lane     what a claim chooses among: pending jobs alike in queue, priority, memory, share and limit, in order of
 --          (due time, id). A lane is ready when its first job is due and its key is free; ready_at says when it may be
 --          (NULL: when a running job of its key ends). So a claim reads the best lanes, never the jobs behind them.
 -- start    starts under a rate limit;  rate: how far back they are looked at
 -- tally    how many jobs there are by queue, state, script and cause; kept by triggers
 -- log      records of runs
 -- blob     large things, in chunks;  doomed: chunks without a blob, to be removed after a time
+-- served   the change of the last claim of each share, while its queue is fair
 -- queue    settings;  worker: those alive;  counter: the latest change
 
 -- version: 1
@@ -172,3 +173,41 @@ CREATE TABLE counter (
     change INTEGER NOT NULL
 ) STRICT;
 INSERT INTO counter VALUES (0);
+
+-- version: 2
+ALTER TABLE job ADD COLUMN share TEXT NOT NULL DEFAULT '';
+ALTER TABLE job ADD COLUMN resolved TEXT;
+CREATE INDEX job_dead ON job (created_at, id) WHERE state = 'failed' AND resolved IS NULL;
+DROP INDEX job_ended;
+CREATE INDEX job_ended ON job (state, ended_at) WHERE ended_at IS NOT NULL;
+
+ALTER TABLE lane RENAME TO lane_1;
+CREATE TABLE lane (
+    id INTEGER PRIMARY KEY,
+    queue TEXT NOT NULL,
+    priority INTEGER NOT NULL,
+    memory INTEGER NOT NULL,
+    share TEXT NOT NULL,
+    keyed TEXT NOT NULL,
+    limit_key TEXT,
+    head_at REAL,
+    head_id TEXT,
+    ready INTEGER NOT NULL DEFAULT 0,
+    ready_at REAL,
+    UNIQUE (queue, priority, memory, share, keyed)
+) STRICT;
+INSERT INTO lane SELECT id, queue, priority, memory, '', keyed, limit_key, head_at, head_id, ready, ready_at FROM lane_1;
+DROP TABLE lane_1;
+CREATE INDEX lane_ready ON lane (queue, priority DESC, head_at, head_id, memory) WHERE ready = 1;
+CREATE INDEX lane_later ON lane (queue, ready_at) WHERE ready = 0 AND ready_at IS NOT NULL;
+CREATE INDEX lane_key ON lane (limit_key) WHERE limit_key IS NOT NULL;
+CREATE INDEX lane_empty ON lane (id) WHERE head_at IS NULL;
+
+ALTER TABLE queue ADD COLUMN ageing REAL;
+ALTER TABLE queue ADD COLUMN fair INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE served (
+    queue TEXT NOT NULL,
+    share TEXT NOT NULL,
+    change INTEGER NOT NULL,
+    PRIMARY KEY (queue, share)
+) STRICT, WITHOUT ROWID;

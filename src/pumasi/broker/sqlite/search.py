@@ -27,13 +27,16 @@ def scan(db: Database, query: Query) -> Page:
     if query.changed_after is not None:
         return Page(tuple(_changed(db, query, meant, query.changed_after)), None, {})
     before = [_before(query.cursor)] if query.cursor else []
-    found = [
-        job for state in query.states or State for job in _newest(db, [*meant, *before], state, query.limit + 1, rare)
-    ]
+    found = [job for state in _states(query) for job in _newest(db, [*meant, *before], state, query.limit + 1, rare)]
     found.sort(key=lambda job: (job.created_at, job.id), reverse=True)
     page = found[: query.limit]
     cursor = encode_cursor(page[-1]) if len(found) > len(page) else None
     return Page(tuple(page), cursor, _totals(db, query, meant, rare))
+
+
+def _states(query: Query) -> list[State]:
+    wanted = query.states or tuple(State)
+    return [state for state in wanted if state is State.FAILED or not query.dead]
 
 
 def _rare(query: Query) -> _Conditions:
@@ -60,6 +63,8 @@ def _common(query: Query, plus: str) -> _Conditions:
     ]
     if query.prefix and len(query.prefix) < _TELLING:
         conditions.append(_begins(query.prefix, "+"))
+    if query.dead:
+        conditions.append(("job.state = 'failed' AND job.resolved IS NULL", {}))
     if query.since is not None:
         conditions.append((f"{plus}job.created_at >= :since", {"since": query.since}))
     return conditions
@@ -96,7 +101,7 @@ def _changed(db: Database, query: Query, conditions: _Conditions, after: int) ->
 def _totals(db: Database, query: Query, conditions: _Conditions, rare: _Conditions) -> dict[str, int]:
     if rare:
         rows = _select(db, "SELECT job.state, count(*) FROM job", conditions, "GROUP BY +job.state")
-    elif query.since is not None or query.prefix:
+    elif query.since is not None or query.prefix or query.dead:
         rows = _select(db, "SELECT job.state, count(*) FROM job", conditions, "GROUP BY job.state")
     else:
         rows = _select(db, "SELECT job.state, sum(n) FROM tally AS job", conditions, "GROUP BY job.state")

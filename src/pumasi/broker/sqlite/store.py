@@ -2,13 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 from pumasi.broker.sqlite import blobs, claims, jobs, keeping, logs, search
 from pumasi.broker.sqlite.clock import HostClock
 from pumasi.broker.sqlite.desk import Desk
 from pumasi.broker.store import Claim, Extended, Inserted, Store, Taken
-from pumasi.core.job import Held, Job, KeyLimit, Page, Query, Queue, QueueSettings, Record, Worker
+from pumasi.core.job import Held, Job, KeyLimit, Page, Query, Queue, QueueSettings, Record, State, Worker
 
 #: seconds between two rounds of tidying
 TIDY = 60.0
@@ -35,6 +36,9 @@ class SqliteStore(Store):
 
     async def insert(self, new: Sequence[Job], max_pending: int) -> Inserted:
         return await self._desk.ask(lambda db: jobs.insert(db, new, max_pending, self._clock.now()))
+
+    async def adopt(self, entries: Sequence[tuple[Job, Sequence[Record]]]) -> int:
+        return await self._desk.ask(lambda db: jobs.adopt(db, entries, self._clock.now()))
 
     async def load(self, ids: Sequence[str]) -> list[Job | None]:
         return await self._desk.ask(lambda db: jobs.load(db, ids), write=False)
@@ -73,11 +77,13 @@ class SqliteStore(Store):
     async def list_blobs(self, prefix: str) -> dict[str, int]:
         return await self._desk.ask(lambda db: blobs.names(db, prefix), write=False)
 
-    async def purge(self, ended_before: float, scripts_before: float, workers_before: float) -> int:
+    async def purge(self, ended_before: Mapping[State, float], scripts_before: float, workers_before: float) -> int:
         now, gone = self._clock.now(), 0
-        while n := await self._desk.ask(lambda db: keeping.forget_jobs(db, ended_before)):
-            gone += n
-        while await self._desk.ask(lambda db: keeping.forget_rest(db, ended_before, scripts_before, workers_before)):
+        for state, before in ended_before.items():
+            while n := await self._desk.ask(partial(keeping.forget_jobs, state=state, before=before)):
+                gone += n
+        strays_before = min(ended_before.values())
+        while await self._desk.ask(lambda db: keeping.forget_rest(db, strays_before, scripts_before, workers_before)):
             pass
         while await self._desk.ask(lambda db: blobs.remove_doomed(db, now)):
             pass

@@ -1,0 +1,71 @@
+"""Leases: taken, extended, outlived."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from pumasi.broker.redis.jobs import UNSAID, encode, packed, raw
+from pumasi.broker.redis.server import Server
+from pumasi.broker.store import Claim, Extended, Taken
+from pumasi.core.job import Held, Job, KeyLimit, Worker
+
+
+class _Taken(Struct, array_like=True):
+    now: float
+    lapsed: bool
+    next_at: float | None
+    jobs: tuple[Job, ...]
+
+
+_taken = msgspec.json.Decoder(_Taken)
+_lapsed = msgspec.json.Decoder(tuple[float, list[Job]])
+_extended = msgspec.json.Decoder(tuple[float, list[int], list[int]])
+_acquired = msgspec.json.Decoder(tuple[float, float])
+
+
+async def take(server: Server, claim: Claim) -> Taken:
+    """As `Store.take`."""
+    ask: dict[str, Any] = {
+        "worker": claim.worker,
+        "claim_id": claim.claim_id,
+        "queues": claim.queues,
+        "tokens": claim.tokens[: claim.slots],
+        "memory": claim.memory,
+        "lease": claim.lease,
+        "calm": server.clock.calm(),
+    }
+    answer = _taken.decode(await server.run("take", packed(ask)))
+    server.heard(answer.now)
+    return Taken(answer.jobs, lapsed=answer.lapsed, next_at=answer.next_at, now=answer.now)
+
+
+async def lapsed(server: Server, queues: Sequence[str] | None, limit: int, memory: int | None) -> list[Job]:
+    """As `Store.lapsed`."""
+    ask = {"queues": queues, "limit": limit, "memory": memory, "calm": server.clock.calm()}
+    now, jobs = _lapsed.decode(await server.run("lapsed", packed(ask)))
+    server.heard(now)
+    return jobs
+
+
+async def extend(server: Server, worker: Worker, leases: Sequence[Held], lease: float) -> Extended:
+    """As `Store.extend`."""
+    ask = {
+        "worker": worker.id,
+        "stopped": worker.status == "stopped",
+        "record": raw(encode(replace(worker, seen_at=UNSAID))),
+        "leases": [(held.id, held.token, held.started) for held in leases],
+        "lease": lease,
+    }
+    now, cancelled, lost = _extended.decode(await server.run("extend", packed(ask)))
+    server.heard(now)
+    return Extended(tuple(leases[place] for place in cancelled), tuple(leases[place] for place in lost))
+
+
+async def acquire(server: Server, limit: KeyLimit, n: int) -> float:
+    """As `Store.acquire`."""
+    now, wait = _acquired.decode(await server.run("acquire", packed({"limit": raw(encode(limit)), "n": n})))
+    server.heard(now)
+    return wait

@@ -1,0 +1,173 @@
+-- take: jobs for a worker; [now, whether lapsed runs come first, when something is next due or null, [records]]
+-- needs: start record shelves lanes
+local ask = cmsgpack.unpack(ARGV[2])
+local worker, claim_id, slots, memory = ask.worker, ask.claim_id, #ask.tokens, ask.memory
+local WANTED = {'ex', 'n', 'rv', 'sc', 'cs', 'rs', 'at', 'k'}
+local till = text_of(now + ask.lease)
+local change
+local taken, aside, offers, used = {}, {}, {}, {}
+
+local function answer(lapsed, next_at)
+  return '[' .. text_of(now) .. ',' .. tostring(lapsed) .. ',' .. (next_at and text_of(next_at) or 'null') .. ',['
+    .. table.concat(taken, ',') .. ']]'
+end
+
+-- What this claim id still holds.
+local function find_held()
+  local runs, ids = call('HGETALL', P .. 'runs:' .. worker), {}
+  for n = 1, #runs, 2 do
+    if runs[n + 1] == claim_id then
+      local lease = tonumber(call('HGET', P .. 'job:' .. runs[n], 'l'))
+      if lease and lease > now then ids[#ids + 1] = runs[n] end
+    end
+  end
+  table.sort(ids, id_before)
+  for n, id in ipairs(ids) do taken[n] = record(id) end
+end
+
+-- Whether a run that fits has outlived its lease.
+local function any_lapsed(queue)
+  local from = 0
+  while true do
+    local ids = call('ZRANGEBYSCORE', P .. 'leases:' .. queue, '-inf', text_of(now), 'LIMIT', from, 100)
+    for _, id in ipairs(ids) do
+      if tonumber(call('HGET', P .. 'job:' .. id, 'm')) <= memory then return true end
+    end
+    if #ids < 100 then return false end
+    from = from + 100
+  end
+end
+
+local function lease(id, queue, at)
+  local key = P .. 'job:' .. id
+  local expires, attempt, revision, script, cause, resolved, created_at, limit_key =
+    unpack(call('HMGET', key, unpack(WANTED)), 1, 8)
+  if expires and tonumber(expires) <= now then return false end  -- a sweep will end it
+  change = (change or tonumber(call('GET', P .. 'change')) or 0) + 1
+  local token = ask.tokens[#taken + 1]
+  attempt, revision = (attempt or 0) + 1, revision + 1
+  if attempt > 1 then call('HDEL', key, 'st', 'p', 'x') end
+  call('HSET', key, 's', 'running', 'w', worker, 'c', claim_id, 't', token, 'n', attempt, 'l', till,
+    'ca', text_of(now), 'rv', revision, 'ch', change)
+  gather('ZADD', 'leases:' .. queue, till, id)
+  gather('HSET', 'runs:' .. worker, id, claim_id)
+  gather('ZADD', 'changes', change, id)
+  if expires then gather('ZREM', 'expires', id) end
+  unshelve(shelf('pending', queue, script, cause, resolved), id)
+  shelve(shelf('running', queue, script, cause, resolved), created_at, id)
+  waits(queue, -1)
+  used[queue] = true
+  if limit_key then key_runs(limit_key, 1) end
+  if at.limit then note_start(at.limit, change) end
+  if settings(queue).fair then
+    call('HSET', P .. 'served:' .. queue, at.share, change)
+    share_runs(queue, at.share, 1)
+  end
+  taken[#taken + 1] = running_text(call('GET', P .. 'text:' .. id),
+    {worker, claim_id, token, attempt, till, text_of(now), nil, nil, revision, change})
+  return true
+end
+
+-- What a queue offers first, and what comes behind that; false when it offers nothing.
+local function offer(queue)
+  if offers[queue] == nil then
+    local ready = call('ZRANGE', P .. 'ready:' .. queue, 0, 1)
+    offers[queue] = ready[1] and {queue = queue, ready = ready[1], first = offer_of(ready[1]),
+      second = ready[2] and offer_of(ready[2])} or false
+  end
+  return offers[queue]
+end
+
+-- Whether what this claim has taken leaves no room for a job of this lane.
+local function barred(at)
+  if at.memory > memory then return true end
+  local free = now
+  if at.limit then free = free_at(at.limit, 1) end
+  return not free or free > now
+end
+
+-- Put a lane aside that this claim cannot have.
+local function put_aside(best)
+  call('ZREM', P .. 'ready:' .. best.queue, best.ready)
+  aside[best.first.lane] = true
+  offers[best.queue] = nil
+end
+
+-- Take from the front of a lane for as long as it comes before all others.
+local function take_from(best, rival)
+  local number, at, gone = best.first.lane, lane(best.first.lane), {}
+  local line = call('ZRANGE', P .. 'line:' .. number, 0, slots - #taken + 10, 'WITHSCORES')
+  for n = 1, #line, 2 do
+    local due = tonumber(line[n + 1])
+    if n > 1 then  -- the first was found to be the best
+      if due > now or #taken == slots or barred(at) then break end
+      if rival and offer_before(rival, offer_of((place_of(at, due, line[n], number)))) then break end
+    end
+    gone[#gone + 1] = line[n]
+    if lease(line[n], best.queue, at) then memory = memory - at.memory end
+    if settings(best.queue).fair then break end
+  end
+  if #gone > 0 then call('ZREM', P .. 'line:' .. number, unpack(gone)) end
+  if settings(best.queue).fair then refresh_touched() end
+  refresh(number)
+  offers[best.queue] = nil
+end
+
+local function choose(queues)
+  while #taken < slots do
+    local best, rival
+    for _, queue in ipairs(queues) do
+      local other = offer(queue)
+      if other and (not best or offer_before(other.first, best.first)) then
+        best, rival = other, best
+      elseif other and (not rival or offer_before(other.first, rival.first)) then
+        rival = other
+      end
+    end
+    if not best then return end
+    local second = rival and rival.first
+    if best.second and (not second or offer_before(best.second, second)) then second = best.second end
+    if barred(lane(best.first.lane)) then put_aside(best) else take_from(best, second) end
+  end
+end
+
+local function next_due(queues)
+  local first
+  for _, queue in ipairs(queues) do
+    local later = call('ZRANGE', P .. 'later:' .. queue, 0, 0, 'WITHSCORES')
+    local lapse = call('ZRANGEBYSCORE', P .. 'leases:' .. queue, '(' .. text_of(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+    for _, at in ipairs({later[2] or false, lapse[2] or false}) do
+      if at and (not first or tonumber(at) < first) then first = tonumber(at) end
+    end
+  end
+  return first
+end
+
+local function write_taken()
+  for number in pairs(aside) do
+    local at = lane(number)
+    if at.ready ~= '' then call('ZADD', P .. 'ready:' .. at.queue, 0, at.ready) end
+  end
+  if #taken > 0 then
+    call('SET', P .. 'change', change)
+    for queue in pairs(used) do call('SADD', P .. 'running', queue) end
+    write_gathered()
+    write_waiting()
+    write_tally()
+  end
+  refresh_touched()
+end
+
+find_held()
+if #taken > 0 or slots == 0 then return answer(false) end
+local open = {}
+for _, queue in ipairs(ask.queues) do
+  if not settings(queue).paused then open[#open + 1] = queue end
+end
+for _, queue in ipairs(open) do
+  if not ask.calm and any_lapsed(queue) then return answer(true) end
+end
+for _, queue in ipairs(open) do wake(queue) end
+choose(open)
+write_taken()
+return answer(false, #taken == 0 and next_due(open) or nil)
