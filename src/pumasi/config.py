@@ -35,6 +35,10 @@ def _names(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _split(value: Any) -> Any:
+    return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
+
+
 def _language(value: Any) -> Any:
     return value.split(".")[0].split("_")[0].lower() if isinstance(value, str) else value
 
@@ -49,6 +53,7 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Language = Annotated[Literal["ko", "en"], BeforeValidator(_language)]
 Folder = Annotated[Path, BeforeValidator(_expanded)]
 Folders = Annotated[tuple[Folder, ...], BeforeValidator(_names)]
+Paths = Annotated[tuple[Folder, ...], BeforeValidator(_split)]
 
 
 def _setting(default: Any, help: str, *aliases: str) -> Any:
@@ -95,11 +100,17 @@ class Settings(BaseSettings):
     visible: Folders = _setting(
         (), "folders that scripts may read beside the interpreter and the system's own, separated by commas"
     )
+    script_paths: Paths = _setting(
+        (), "folders below which a path that a MongoDB document names may be run, separated by colons"
+    )
     nice: Annotated[int, Ge(0), Le(19)] = _setting(10, "niceness of the scripts")
     allow_env: Names = _setting((), "environment variables that scripts may ask for, separated by commas")
     # -- what is kept
     blobs: str | None = _setting(
         None, "URL of a folder or bucket for large results, artifacts and logs; in the broker's own store when empty"
+    )
+    full_log_limit: Size | None = _setting(
+        None, "bytes that are kept of a run that prints more than its job's log holds; none beside the log when empty"
     )
     retention: Annotated[Seconds, Ge(0)] = _setting(86400.0, "time an ended job is kept")
     retention_completed: Annotated[Seconds, Ge(0)] | None = _setting(None, "the same of completed jobs only")

@@ -12,7 +12,15 @@ from tests.broker.conformance.base import submitted
     ("url", "said"),
     [
         ("amqp://guest:guest@localhost", "the RabbitMQ backend does not exist yet"),
-        ("mongodb+srv://x", "the MongoDB backend"),
+        ("mongodb://user:secret%zz@host/x", "this is no MongoDB URL"),
+        ("mongodb://user:se:cret@host", "this is no MongoDB URL"),
+        ("mongodb://", "this is no MongoDB URL"),
+        ("mongodb://host:99999", "this is no MongoDB URL"),
+        ("mongodb://host/a.b", "a MongoDB database has a name"),
+        ("mongodb://host/x?collection=pumasi_jobs", "option collection of a MongoDB URL"),
+        ("mongodb://host/x?timeoutMS=secret", "option 'timeoutMS' of a MongoDB URL"),
+        ("mongodb://user:secret@host/x?lesase=5", "has no option 'lesase'"),
+        ("mongodb+srv://user:secret@host/x?lease=soon", "is a number above 0"),
         ("postgresql://user:secret%zz@host/x", "cannot be read"),
         ("postgres://host/x?schema=Drop%20Table", "a schema has a name"),
         ("postgresql://user:secret@host/x?lesase=5", "has no option 'lesase'"),
@@ -36,6 +44,21 @@ def test_what_is_no_broker_says_why(url: str, said: str) -> None:
     with pytest.raises(Invalid, match=said) as refused:
         connect(url)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("mongodb://user:secret@one:27018,two/x?replicaSet=rs&lease=5", "mongodb://one:27018,two/x"),
+        ("mongodb://host", "mongodb://host/job_db"),
+        (
+            "mongodb+srv://user:secret@cluster.example/?collection=tasks",
+            "mongodb+srv://cluster.example/job_db?collection=tasks",
+        ),
+    ],
+)
+def test_a_url_of_mongodb_is_shown_without_secrets(url: str, shown: str) -> None:
+    assert connect(url).url == shown
 
 
 def test_options() -> None:

@@ -181,6 +181,7 @@ def test_stats_scripts_and_workers(pumasi: Pumasi) -> None:
 def test_logs_and_artifacts_of_a_job_that_has_none(pumasi: Pumasi) -> None:
     id = submitted(pumasi)
     assert pumasi("logs", id) == (0, "", "")
+    assert pumasi("logs", id, "--full") == (0, "", "")
     assert pumasi("artifacts", id) == (0, "", "no files\n")
     code, _out, err = pumasi("artifacts", id, "page.png")
     assert (code, err) == (1, f"error: Job '{id}' has no artifact 'page.png'.\n")

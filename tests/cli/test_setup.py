@@ -66,6 +66,23 @@ def test_config_check_tries_the_connections(pumasi: Pumasi, folder: Path, monkey
     assert "is a folder" in out
 
 
+def test_config_check_tries_the_place_for_blobs(pumasi: Pumasi, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(url: str) -> tuple[bool, str]:
+        monkeypatch.setenv("PUMASI_BLOBS", url)
+        checks = json.loads(pumasi("config", "--check", "--json")[1])["checks"]
+        return next((check["ok"], check["seen"]) for check in checks if check["what"] == "blobs")
+
+    assert found("") == (True, "in the broker's store")
+    assert found(f"file://{folder}/blobs") == (True, f"file://{folder}/blobs; it is made when it is needed")
+    assert not (folder / "blobs").exists()
+    (folder / "blobs").mkdir()
+    assert found(f"file://{folder}/blobs") == (True, f"file://{folder}/blobs")
+    ok, seen = found(f"file://{folder}/no/blobs")
+    assert not ok and "make it, or mount what belongs there" in seen
+    ok, seen = found("nonsense")
+    assert not ok and "'nonsense' is no place for blobs" in seen
+
+
 def test_a_gateway_that_is_gone_is_a_problem(pumasi: Pumasi, folder: Path) -> None:
     tell(folder)
     code, out, _err = pumasi("config", "--check")

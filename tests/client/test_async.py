@@ -133,6 +133,18 @@ async def test_logs_follow_and_end(client: AsyncClient, broker: Broker) -> None:
     assert [record async for record in client.logs(job.id, follow=True, after=first.seq)] == [second]
 
 
+async def test_a_full_log_is_all_that_was_kept(client: AsyncClient, broker: Broker) -> None:
+    job = await client.submit("catalogue")
+    (lease,) = await broker.claim("w", ["default"], 1, 2**40, 5.0)
+    records = [Record(1 << 32 | 1, 1.0, "stdout", b"one\xff\n"), Record(1 << 32 | 2, 1.0, "progress", b'[1,2,""]')]
+    await broker.append(lease, [*records, Record(1 << 32 | 3, 1.0, "log", b"three\n")])
+    assert await client.full_log(job.id[:-1]) == b"one\xff\nthree\n"
+    await broker.put_blob(lease.job.log_key(1), b"one\ntwo\nthree\n")
+    assert await client.full_log(job.id) == b"one\ntwo\nthree\n"
+    with pytest.raises(JobNotFound):
+        await client.full_log("none")
+
+
 async def test_watch_tells_of_a_job_until_it_has_ended(client: AsyncClient, broker: Broker) -> None:
     job = await client.submit("catalogue")
     events = client.watch(job.id)

@@ -46,6 +46,7 @@ def test_the_rest_of_the_methods(background: Background) -> None:
         assert [event.job.state for event in client.watch(job.id)][-1] is State.COMPLETED
         assert [record.data for record in client.logs(job.id)] == [b"log"]
         assert [record.data for record in client.logs(job.id, follow=True)] == [b"log"]
+        assert client.full_log(job.id) == b"log"
         assert client.artifacts(job.id) == {}
         assert [script.name for script in client.scripts()] == ["catalogue"]
         assert client.set_queue("q", paused=True).paused

@@ -5,7 +5,7 @@ import pytest
 
 from pumasi.broker import Broker
 from pumasi.core.job import Job, Worker
-from pumasi.errors import Unavailable
+from pumasi.errors import Invalid, Unavailable
 from pumasi.gateway.app import Gateway
 from pumasi.gateway.metrics import together
 from tests.gateway.fakes import echo, worker
@@ -14,6 +14,15 @@ from tests.gateway.fakes import echo, worker
 async def test_healthy_and_ready(api: httpx2.AsyncClient) -> None:
     assert (await api.get("/healthz")).json()["status"] == "ok"
     assert (await api.get("/readyz")).json() == {"status": "ok"}
+
+
+async def test_what_weakens_a_promise_is_told(
+    api: httpx2.AsyncClient, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(broker, "concerns", lambda: [Invalid("nothing is written to disk")])
+    answer = await api.get("/readyz")
+    assert answer.status_code == 200
+    assert "nothing is written to disk" in answer.json()["concerns"][0]["message"]
 
 
 async def test_not_ready_names_the_part_that_fails(

@@ -99,6 +99,16 @@ async def test_logs_as_a_list_and_as_a_stream(live: httpx2.AsyncClient, broker: 
     assert behind.status_code == 204
 
 
+async def test_a_full_log_is_a_text_and_never_a_page(live: httpx2.AsyncClient, broker: Broker) -> None:
+    id = await _submit(live)
+    (lease,) = await broker.claim("w", ["default"], 1, 2**40, 5.0)
+    await broker.append(lease, [Record(1 << 32 | 1, 1.5, "stdout", b"<b>one</b>\n")])
+    answer = await live.get(f"/v1/jobs/{id}/logs?full=1")
+    assert answer.content == b"<b>one</b>\n"
+    assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
 async def test_streams_end_when_the_gateway_stops(tmp_path: Path, scripts: Path, broker: Broker) -> None:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(served(settings_of(tmp_path), broker))

@@ -56,6 +56,11 @@ class Broker(ABC):
     async def close(self) -> None:
         """Let go of everything; safe to repeat."""
 
+    @property
+    def inlets(self) -> tuple[str, ...]:
+        """Queues beside `default` that a face for other programs fills; a worker told no queues serves them, too."""
+        return ()
+
     def concerns(self) -> list[Error]:
         """What weakens a promise on this server, and what to do about it; known once it is open."""
         return []
@@ -127,6 +132,20 @@ class Broker(ABC):
         if data is None:
             raise ArtifactNotFound(id=job.id, name=name)
         return data
+
+    async def whole_log(self, job: Job) -> bytes:
+        """What a job printed, attempt by attempt: all of it where that was kept, else what its log holds."""
+        kept = await self.list_blobs(job.log_key(""))
+        whole = {int(key.rpartition("/")[2]): await self.get_blob(key) for key in kept}
+        attempts: dict[int, bytes] = {}
+        after = 0
+        while records := await self.read(job.id, after):
+            for record in records:
+                if record.stream != "progress" and whole.get(record.attempt) is None:
+                    attempts[record.attempt] = attempts.get(record.attempt, b"") + record.data
+            after = records[-1].seq
+        attempts |= {attempt: data for attempt, data in whole.items() if data is not None}
+        return b"".join(attempts[attempt] for attempt in sorted(attempts))
 
     # -- those who do it ------------------------------------------------------------------------------------------
 

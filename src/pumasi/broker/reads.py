@@ -65,6 +65,10 @@ class StoreReader(Broker):
         await self.store.close()
         await self.blobs.close()
 
+    @property
+    def inlets(self) -> tuple[str, ...]:
+        return self.store.inlets
+
     def concerns(self) -> list[Error]:
         return self.store.concerns()
 

@@ -64,6 +64,11 @@ class Store(ABC):
     async def close(self) -> None:
         """Let go; safe to repeat."""
 
+    @property
+    def inlets(self) -> tuple[str, ...]:
+        """As `Broker.inlets`."""
+        return ()
+
     def concerns(self) -> list[Error]:
         """What weakens a promise on this server, and what to do about it; known once it is open."""
         return []

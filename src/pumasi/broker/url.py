@@ -1,7 +1,9 @@
 """From a URL to a broker: the only importer of the backends.
 
 `sqlite:///relative.db`, `sqlite:////absolute.db`, `memory://` (each its own), `memory://name` (shared in the process),
-`postgresql://user:password@host/database` (`schema`: pumasi; what libpq knows, such as `sslmode`, is passed on).
+`postgresql://user:password@host/database` (`schema`: pumasi; what libpq knows, such as `sslmode`, is passed on),
+`mongodb://user:password@host,host/database` (`job_db`; `collection`: jobs, where other programs put documents; what
+MongoDB's drivers know, such as `replicaSet`, is passed on).
 Options in the query: `lease` (seconds; below 30 only tests are safe), `max_pending`, `retention` (seconds an ended job
 is kept), and for one kind of ending `retention_completed`, `retention_failed`, `retention_cancelled`.
 """
@@ -22,8 +24,7 @@ from pumasi.errors import Invalid
 
 #: backends that are planned, by scheme
 COMING = {
-    "amqp": "RabbitMQ", "amqps": "RabbitMQ", "mongodb": "MongoDB",
-    "mongodb+srv": "MongoDB",
+    "amqp": "RabbitMQ", "amqps": "RabbitMQ",
     "http": "task manager", "https": "task manager",
 }  # fmt: skip
 
@@ -63,6 +64,8 @@ def _connected(url: str, defaults: dict[str, float]) -> Broker:
         return _redis(url, defaults)
     if separator and scheme in ("postgresql", "postgres"):
         return _postgres(rest, defaults)
+    if separator and scheme in ("mongodb", "mongodb+srv"):
+        return _mongodb(url, defaults)
     # only the scheme is shown: what follows may hold a password
     name = f"{scheme}://…" if separator else url
     raise Invalid("{url!r} is no broker; use sqlite:///FILE or memory://", url=name)
@@ -98,6 +101,14 @@ def _postgres(rest: str, defaults: dict[str, float]) -> Broker:
     target, others = parsed(rest)
     store = PostgresStore(target)
     return _broker(store, PostgresBell(store.pool), target.name, defaults | _options(others))
+
+
+def _mongodb(url: str, defaults: dict[str, float]) -> Broker:
+    from pumasi.broker.mongodb import Connection, MongoBell, MongoStore, parsed
+
+    address, others = parsed(url)
+    connection = Connection(address)
+    return _broker(MongoStore(connection), MongoBell(connection), address.url, defaults | _options(others))
 
 
 def _options(query: str) -> dict[str, float]:

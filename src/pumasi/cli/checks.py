@@ -83,13 +83,37 @@ async def reach_broker(settings: Settings) -> Finding:
         file = settings.data_dir / "pumasi.db"
         if settings.broker_url.startswith(f"sqlite:///{file}") and not file.exists():
             return Finding(what, True, _("{broker}; it is made when it is needed").format(broker=shown))
-        async with asyncio.timeout(PATIENCE), connect(settings.broker_url, blobs=settings.blobs) as broker:
+        async with asyncio.timeout(PATIENCE), connect(settings.broker_url) as broker:
             await broker.queues()
+            concerns = broker.concerns()
     except Error as error:
         return Finding(what, False, f"{shown}: {error}")
     except TimeoutError:
         return Finding(what, False, _("{broker} did not answer").format(broker=shown))
-    return Finding(what, True, shown)
+    return Finding(what, None if concerns else True, "; ".join([shown, *map(str, concerns)]))
+
+
+async def reach_blobs(settings: Settings) -> Finding:
+    """Whether the place for blobs can be used; a folder that is not there yet is not made."""
+    from pumasi.broker.places import place
+    from pumasi.broker.places.folder import FolderPlace
+    from pumasi.broker.places.outside import Outside
+
+    what = _("blobs")
+    if not settings.blobs:
+        return Finding(what, True, _("in the broker's store"))
+    try:
+        chosen = place(settings.blobs)
+        if isinstance(chosen, FolderPlace) and chosen.may_be_made:
+            return Finding(what, True, _("{path}; it is made when it is needed").format(path=chosen.name))
+        outside = Outside(chosen)
+        try:
+            await outside.check()
+        finally:
+            await outside.close()
+    except Error as error:
+        return Finding(what, False, str(error))
+    return Finding(what, True, chosen.name)
 
 
 async def reach_gateway(settings: Settings) -> Finding:

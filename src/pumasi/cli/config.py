@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pumasi.cli import FAILED, OK
-from pumasi.cli.checks import Finding, print_findings, reach_broker, reach_gateway, usable_folder
+from pumasi.cli.checks import Finding, print_findings, reach_blobs, reach_broker, reach_gateway, usable_folder
 from pumasi.cli.options import Json
 from pumasi.cli.output import print_facts, print_json, print_table, write
 from pumasi.cli.target import load
@@ -21,7 +21,7 @@ DETAILS = _(
     "The order is flag, environment, .env, file (pumasi.settings.toml, or the one PUMASI_CONFIG names), default. "
     "The setting slots is PUMASI_SLOTS in the environment."
 )
-_SIZES = ("memory", "memory_limit", "disk_limit", "output_limit", "result_limit", "required_memory")
+_SIZES = ("memory", "memory_limit", "disk_limit", "output_limit", "result_limit", "full_log_limit", "required_memory")
 
 
 def command(
@@ -48,6 +48,7 @@ async def _tried(settings: Settings) -> list[Finding]:
         _scripts(settings),
         _interpreter(settings),
         await reach_broker(settings),
+        await reach_blobs(settings),
         await reach_gateway(settings),
     ]
 

@@ -16,6 +16,7 @@ from pumasi.cli.checks import (
     Finding,
     nearest_folder,
     print_findings,
+    reach_blobs,
     reach_broker,
     reach_gateway,
     usable_folder,
@@ -70,6 +71,7 @@ async def _findings(settings: Settings) -> list[Finding]:
         _access(settings),
         _token_file(settings),
         await reach_broker(settings),
+        await reach_blobs(settings),
         await reach_gateway(settings),
     ]
 

@@ -199,6 +199,10 @@ class AsyncClient:
             async for record in records:
                 yield record
 
+    async def full_log(self, id: str) -> bytes:
+        """What a job printed, in one: also what its log leaves out, where workers keep that (`full_log_limit`)."""
+        return await self._again(lambda: self._transport.full_log(id))
+
     async def watch(
         self, job: str | None = None, *, queue: str | None = None, after: int | None = None
     ) -> AsyncIterator[Event]:

@@ -60,6 +60,9 @@ class DirectTransport(Transport):
                 yield record
             after = page[-1].seq
 
+    async def full_log(self, id: str) -> bytes:
+        return await self._broker.whole_log(await locate(self._broker, id))
+
     async def watch(self, job: str | None, queue: str | None, after: int | None) -> AsyncIterator[Event]:
         query = core.Query(queue=queue)
         if job is not None:

@@ -106,6 +106,9 @@ class HttpTransport(Transport):
                 yield record_from_view(view)
             after = views[-1]["seq"]
 
+    async def full_log(self, id: str) -> bytes:
+        return await self._call("GET", _path(id, "logs"), params={"full": "1"})
+
     async def watch(self, job: str | None, queue: str | None, after: int | None) -> AsyncIterator[Event]:
         about = {name: value for name, value in (("job", job), ("queue", queue)) if value is not None}
         async with closing(self._stream("/v1/events", about, after)) as events:

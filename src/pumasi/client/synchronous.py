@@ -144,6 +144,10 @@ class Client:
         """As `AsyncClient.logs`."""
         return self._each(self._client.logs(id, follow, after=after))
 
+    def full_log(self, id: str) -> bytes:
+        """As `AsyncClient.full_log`."""
+        return self._do(self._client.full_log(id))
+
     def watch(self, job: str | None = None, *, queue: str | None = None, after: int | None = None) -> Iterator[Event]:
         """As `AsyncClient.watch`."""
         return self._each(self._client.watch(job, queue=queue, after=after))

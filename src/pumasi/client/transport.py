@@ -52,6 +52,10 @@ class Transport(ABC):
         """Log records behind `after`; with `follow` until the job has ended."""
 
     @abstractmethod
+    async def full_log(self, id: str) -> bytes:
+        """All that was kept of what it printed."""
+
+    @abstractmethod
     def watch(self, job: str | None, queue: str | None, after: int | None) -> AsyncIterator[Event]:
         """Changes, as they come; of one job until it has ended, beginning with how it stands."""
 

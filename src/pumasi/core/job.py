@@ -220,6 +220,10 @@ class Job(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Under which key the blob store has an artifact of the last attempt; of an empty name, what all begin with."""
         return f"artifact/{self.id}/{self.attempt}/{name}"
 
+    def log_key(self, attempt: int | str) -> str:
+        """Under which key the blob store has all that an attempt printed, if it was more than the log may hold."""
+        return f"log/{self.id}/{attempt}"
+
     @property
     def parameter_values(self) -> dict[str, Any]:
         """The parameters as values; {} when there are none."""

@@ -24,7 +24,7 @@ async def healthz() -> Response:
 
 @router.get("/readyz")
 async def readyz(here: Here) -> Response:
-    """200 when jobs can be taken in; 503 with the part that fails."""
+    """200 when jobs can be taken in, with `concerns` when something weakens a promise; 503 with the part that fails."""
     if here.draining.is_set():
         return _failing("gateway", Unavailable("the gateway is about to stop"))
     try:
@@ -34,7 +34,8 @@ async def readyz(here: Here) -> Response:
         return _failing("broker", error)
     except TimeoutError:
         return _failing("broker", Unavailable("the broker has not answered for {seconds} s", seconds=_PATIENCE))
-    return json({"status": "ok"})
+    concerns = [concern.to_wire() for concern in here.broker.concerns()]
+    return json({"status": "ok"} | ({"concerns": concerns} if concerns else {}))
 
 
 @router.get("/metrics")

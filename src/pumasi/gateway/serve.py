@@ -163,6 +163,8 @@ async def _opened(settings: Settings, broker: Broker | None, stop: asyncio.Event
                 async with asyncio.timeout(wait):
                     await stop.wait()
             continue
+        for concern in broker.concerns():
+            log.warning("broker.concern", reason=str(concern))
         try:
             yield broker
         finally:

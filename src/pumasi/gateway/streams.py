@@ -31,6 +31,10 @@ LastId = Annotated[str | None, Header(alias="Last-Event-ID")]
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
+#: what a script printed is never shown as a page of this gateway
+_PLAIN = {"Content-Security-Policy": "sandbox", "X-Content-Type-Options": "nosniff"}
+
+
 @router.get("/events")
 async def events(
     here: Here,
@@ -55,12 +59,16 @@ async def logs(
     here: Here,
     id: str,
     follow: bool = False,
+    full: bool = False,
     after: After = None,
     limit: Annotated[int, Query(ge=1, le=1000)] = 1000,
     last_event_id: LastId = None,
 ) -> Response:
-    """What a job printed and said: a list of records, or with `follow=1` server-sent events until the job has ended."""
+    """What a job printed and said: a list of records, or with `follow=1` server-sent events until the job has ended,
+    or with `full=1` a text: all that was kept, also of what the records leave out."""
     job = await locate(here.broker, id)
+    if full:
+        return Response(await here.broker.whole_log(job), headers=_PLAIN, media_type="text/plain")
     begin = _resumed(last_event_id, after) or 0
     records = await here.broker.read(job.id, begin, limit)
     if not follow:

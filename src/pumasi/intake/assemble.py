@@ -5,17 +5,17 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from pumasi.core import strict
-from pumasi.core.job import Job, KeyLimit, Limits, Retry
+from pumasi.core.job import Job, KeyLimit, Limits, ResultMode, Retry
 from pumasi.errors import Invalid
 from pumasi.intake.fields import Problem, refusal
 from pumasi.intake.keys import key_limit
 from pumasi.intake.parameters import wrong_parameters
 from pumasi.intake.request import JobRequest, LimitsRequest, RetryRequest
 from pumasi.scripts.base import Script
-from pumasi.scripts.how import how_to_run_program
+from pumasi.scripts.how import how_to_run, how_to_run_program
 from pumasi.scripts.manifest import Manifest
 
 #: bytes of the parameters of a command
@@ -65,6 +65,25 @@ def assembled(request: JobRequest, script: Script, *, id: str, now: float) -> Jo
     return replace(job, limit=_limit(request, manifest, job))
 
 
+def bound(job: Job, script: Script) -> Job:
+    """A job that named no content, bound to what a worker has found under its name: what the job says, else what the
+    manifest says. How often it is tried again is the job's alone.
+
+    Raises: BadFields (parameters against the manifest's schema).
+    """
+    manifest = script.manifest
+    parameters = None if job.parameters is None else json.loads(job.parameters)
+    if manifest.parameters is not None and (problems := wrong_parameters(manifest.parameters, parameters or {})):
+        raise refusal(problems)
+    return replace(
+        job,
+        digest=script.digest,
+        timeout=_first(job.timeout, manifest.timeout),
+        limits=_over(job.limits, manifest.limits()),
+        result_mode=_first(job.result_mode, manifest.result, _mode_to_ask_for(job, script)),
+    )
+
+
 def repeated(job: Job, *, id: str) -> Job:
     """A new job that asks for the same as an ended one, content included, and is due at once."""
     asked = {name: getattr(job, name) for name in _ASKED}
@@ -109,6 +128,18 @@ def _no_mode_of_a_command(request: JobRequest) -> Iterator[Problem]:
         how_to_run_program(request.result, bool(request.args))
     except Invalid as error:
         yield Problem("/result", error.text, error.details)
+
+
+def _mode_to_ask_for(job: Job, script: Script) -> ResultMode | None:
+    """A caller of another program waits for JSON: output that is none is a fault, not a log."""
+    if script.manifest.command is not None:
+        return None
+    mode = how_to_run(script.files[script.entry_point].decode("utf-8", "replace"), None, bool(job.args))
+    return "json" if mode == "json" else None
+
+
+def _over(asked: Limits, of_script: Limits) -> Limits:
+    return replace(of_script, **{name: value for name, value in asdict(asked).items() if value is not None})
 
 
 def _limits(asked: LimitsRequest | None, of_script: Limits) -> Limits:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from pumasi.core.job import Record
 from pumasi.errors import LeaseLost, Unavailable
+from pumasi.runner.overflow import Overflow
 
 #: seconds between batches
 FLUSH_SECONDS = 0.2
@@ -23,7 +24,10 @@ TAIL_BYTES = 4096
 class Journal:
     """Numbers the records of one attempt and sends them; what a flood leaves no room for is counted and said."""
 
-    def __init__(self, attempt: int, send: Callable[[Sequence[Record]], Awaitable[None]]) -> None:
+    def __init__(
+        self, attempt: int, send: Callable[[Sequence[Record]], Awaitable[None]], overflow: Overflow | None = None
+    ) -> None:
+        self._overflow = overflow
         self._base = attempt << 32
         self._number = 0
         self._send = send
@@ -41,6 +45,8 @@ class Journal:
         if stream != "system":
             self._tail += data[-TAIL_BYTES:]
             del self._tail[:-TAIL_BYTES]
+        if self._overflow is not None:
+            self._overflow.add(data)
         if self._bytes + len(data) > WAITING_BYTES:
             self._skipped += len(data)
             return
@@ -70,6 +76,10 @@ class Journal:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._flusher
         return () if self._lost else tuple(self._batch())
+
+    async def whole(self) -> bytes | None:
+        """All that was printed, when that is wanted, and more than the log may hold; to be called once, at the end."""
+        return None if self._overflow is None else await self._overflow.take()
 
     def _record(self, stream: str, data: bytes) -> None:
         """Bytes as a record of their own, or at the end of the last one that waits: lines need no record each."""
@@ -107,7 +117,8 @@ class Journal:
         skipped, self._skipped = self._skipped, 0
         if skipped:
             self._bytes = 0
-            self.note(f"… {skipped} bytes left out: printed faster than a log can be kept")
+            text = f"… {skipped} bytes left out: printed faster than a log can be kept\n"
+            self._record("system", text.encode())
         if self._progress is not None:
             progress, self._progress = self._progress, None
             self._record("progress", progress)

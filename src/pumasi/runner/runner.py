@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from pumasi.core.job import INLINE_RESULT, Cause, Job, Lease, Limits, Record, ResultMode
 from pumasi.core.outcome import Cancelled, Completed, Failed, Outcome, Released, Report
-from pumasi.errors import FetchFault, Invalid, SandboxFault, Unavailable
+from pumasi.errors import FetchFault, Invalid, SandboxFault, ScriptNotFound, Unavailable
 from pumasi.log import get_logger
 from pumasi.runner.artifacts import collect
 from pumasi.runner.journal import Journal
@@ -85,8 +85,12 @@ class Run:
         get_blob: Callable[[str], Awaitable[bytes | None]],
         journal: Journal,
         on_birth: Callable[[], Awaitable[None]],
+        find: Callable[[Job], Awaitable[tuple[Job, Cached]]],
     ) -> None:
+        """An attempt; `find` serves jobs that name no content of their script."""
         self.lease = lease
+        self._job = lease.job
+        self._find = find
         self._rules = rules
         self._cache = cache
         self._templates = templates
@@ -119,7 +123,7 @@ class Run:
             outcome, blobs = await self._attempt()
         except FetchFault as error:
             outcome, blobs = Failed(cause=Cause.FETCH, error=str(error), report=self._report()), {}
-        except Invalid as error:
+        except (Invalid, ScriptNotFound) as error:
             outcome, blobs = Failed(cause=Cause.INVALID, error=str(error), retryable=False, report=self._report()), {}
         except Unavailable as error:  # the broker, before the script began
             outcome, blobs = Released(reason="drain", error=str(error), report=self._report()), {}
@@ -129,7 +133,11 @@ class Run:
         except Exception as error:  # a fault of ours: the job is not to blame, and must not hang
             log.exception("job.fault", job_id=self.lease.id)
             outcome, blobs = Released(reason="sandbox", error=repr(error), report=self._report()), {}
-        return Finished(lease=self.lease, outcome=outcome, blobs=blobs, records=await self._journal.close())
+        records = await self._journal.close()
+        whole = await self._journal.whole()
+        if whole is not None:
+            blobs[self._job.log_key(self._job.attempt)] = whole
+        return Finished(lease=self.lease, outcome=outcome, blobs=blobs, records=records)
 
     async def _attempt(self) -> tuple[Outcome, dict[str, bytes]]:
         cached = await self._timed("fetch", self._fetch())
@@ -147,9 +155,11 @@ class Run:
             self._templates.give(slot)
 
     async def _fetch(self) -> Cached:
-        job = self.lease.job
+        job = self._job
         if job.digest is None:
-            raise Invalid("job {id} names no script content; submit it through Pumasi", id=job.id)
+            self._job, cached = await self._find(job)
+            self._limits = _filled(self._job.limits, self._rules.limits)
+            return cached
         return self._cache.known(job.digest) or await fetch(job.digest, job.script, self._cache, self._get_blob)
 
     def _need(self, cached: Cached) -> Need:
@@ -158,7 +168,7 @@ class Run:
         network = manifest.network or "host"
         if network == "none" and not host.holds_offline:
             text = "script {script} is to have no network, and isolation level {level} cannot hold it to that"
-            raise Invalid(text, script=self.lease.job.script, level=host.level)
+            raise Invalid(text, script=self._job.script, level=host.level)
         self._openings = _openings(manifest, sealed=host.sealed)
         if not manifest.preload:
             return Need(network=network)
@@ -176,7 +186,7 @@ class Run:
 
     async def _place(self, slot: Slot, cached: Cached) -> _Scratch:
         """With a root of its own the process makes its scratch itself, from memory; else there is a folder."""
-        job, sealed = self.lease.job, self._templates.host.sealed
+        job, sealed = self._job, self._templates.host.sealed
         if not sealed:
             made = await asyncio.to_thread(self._scratch.filled, job.id, job.attempt, cached.path, slot.uid)
             return _Scratch(Place(str(made), str(made / "tmp")), made)
@@ -187,7 +197,7 @@ class Run:
         return _Scratch(INSIDE)
 
     async def _caged_run(self, slot: Slot, cached: Cached, scratch: _Scratch) -> tuple[Outcome, dict[str, bytes]]:
-        job, rules = self.lease.job, self._rules
+        job, rules = self._job, self._rules
         explicit = job.result_mode or cached.manifest.result
         mode = _mode(cached, explicit, bool(job.args))
         env = environment(job, cached.manifest, scratch.place, python=rules.python, allowed=rules.allow_env,
@@ -244,7 +254,7 @@ class Run:
         streams: Streams,
         files: dict[str, bytes],
     ) -> tuple[Outcome, dict[str, bytes]]:
-        job = self.lease.job
+        job = self._job
         outcome, result = judge(
             Observed(
                 ending=ending,
@@ -285,13 +295,13 @@ class Run:
 
     @property
     def _timeout(self) -> float | None:
-        return self.lease.job.timeout if self.lease.job.timeout is not None else self._rules.timeout
+        return self._job.timeout if self._job.timeout is not None else self._rules.timeout
 
     @property
     def _fence(self) -> float | None:
         """A job that must not run twice is killed before its lease can expire elsewhere, whatever the worker's
         policy."""
-        if self._rules.fence is None and self.lease.job.on_lost == "fail":
+        if self._rules.fence is None and self._job.on_lost == "fail":
             return max(1.0, self.lease.expires_in - 5.0)
         return self._rules.fence
 

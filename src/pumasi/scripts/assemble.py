@@ -31,10 +31,7 @@ def from_folder(reader: Reader, folder: str, name: str, *, version: str | None =
     Raises:
         Invalid: it has no entry point, or cannot be run as it stands.
     """
-    if reader.leads_out(folder):
-        raise Invalid("{file} is a link that leads out of {folder}", file=folder, folder=reader.root)
-    found = ((path, reader.read(f"{folder}/{path}" if folder else path)) for path in reader.walk(folder))
-    files = {path: data for path, data in found if data is not None}
+    files = _files(reader, folder)
     entry = folder_entry(files, name)
     if entry is None:
         raise Invalid(
@@ -43,6 +40,22 @@ def from_folder(reader: Reader, folder: str, name: str, *, version: str | None =
             file=FILE,
         )
     return _script(files, name, entry, version)
+
+
+def from_place(reader: Reader, folder: str, entry: str) -> Script:
+    """The script that `entry` is, with all that lies in its folder, whatever else in there could be run.
+
+    Raises:
+        Invalid: it cannot be run as it stands, or leads out.
+    """
+    return _script(_files(reader, folder), entry, entry, None)
+
+
+def _files(reader: Reader, folder: str) -> dict[str, bytes]:
+    if reader.leads_out(folder):
+        raise Invalid("{file} is a link that leads out of {folder}", file=folder, folder=reader.root)
+    found = ((path, reader.read(f"{folder}/{path}" if folder else path)) for path in reader.walk(folder))
+    return {path: data for path, data in found if data is not None}
 
 
 def _script(files: dict[str, bytes], name: str, entry: str, version: str | None) -> Script:

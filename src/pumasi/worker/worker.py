@@ -21,12 +21,14 @@ from pumasi.core.outcome import Released
 from pumasi.errors import Error, Unavailable
 from pumasi.log import bound, get_logger
 from pumasi.runner.journal import Journal
+from pumasi.runner.overflow import Overflow
 from pumasi.runner.runner import Rules, Run
 from pumasi.runner.scratch import ScratchRoot
 from pumasi.sandbox.inside import kernel
 from pumasi.sandbox.templates import Templates
 from pumasi.scripts.cache import Cache
 from pumasi.worker.admission import Admission
+from pumasi.worker.bare import BareJobs
 from pumasi.worker.delivery import Delivery
 from pumasi.worker.pace import background, delays, every, set_within
 from pumasi.worker.pulse import Beat, Pulse
@@ -58,14 +60,15 @@ class Worker:
 
     def __init__(self, settings: Settings, *, broker_url: str | None = None, require_broker: bool = False) -> None:
         self.name = settings.worker_name
-        self.queues = settings.queues or ("default",)
         self._settings = settings
         self._host = socket.gethostname()
         self._url = broker_url or settings.broker_url
         self._require_broker = require_broker
         self._broker = connect(self._url, blobs=settings.blobs, defaults=settings.broker_options)
+        self.queues = settings.queues or ("default", *self._broker.inlets)
         self._served = Served(self._broker, self.queues, settings.poll_interval)
         self._cache = Cache(settings.cache_dir)
+        self._bare = BareJobs(settings.scripts, settings.script_paths, self._cache)
         self._scratch = ScratchRoot(settings.data_dir / "scratch", self.name)
         self._templates = Templates(
             settings.isolation,
@@ -166,6 +169,8 @@ class Worker:
         for delay in delays():
             try:
                 await self._broker.open()
+                for concern in self._broker.concerns():
+                    log.warning("broker.concern", reason=str(concern))
                 return True
             except Unavailable as error:
                 if self._require_broker:
@@ -240,7 +245,9 @@ class Worker:
         self._runs_begun += 1
         self._tally.claimed += 1
         self._admission.used += lease.job.required_memory
-        journal = Journal(lease.job.attempt, functools.partial(self._broker.append, lease))
+        most = self._settings.full_log_limit
+        overflow = None if most is None else Overflow(self._settings.spool_dir, most)
+        journal = Journal(lease.job.attempt, functools.partial(self._broker.append, lease), overflow)
         run = Run(
             lease,
             rules=self._rules,
@@ -250,6 +257,7 @@ class Worker:
             get_blob=self._broker.get_blob,
             journal=journal,
             on_birth=functools.partial(self._on_birth, lease),
+            find=self._bare.find,
         )
         self._active[lease.token] = _Active(lease, run)
         task = asyncio.create_task(self._execute(self._active[lease.token]))

@@ -37,7 +37,7 @@ def place(url: str) -> Place:
         return _bucket(url)
     # only the scheme is shown: what follows may hold a password
     text = "{url!r} is no place for blobs; write file:///FOLDER or s3://BUCKET/PREFIX in PUMASI_BLOBS"
-    raise Invalid(text, url=f"{scheme}://…" if separator else "…")
+    raise Invalid(text, url=f"{scheme}://…" if separator else url)
 
 
 def _folder(url: str) -> Place:

@@ -32,6 +32,11 @@ class FolderPlace(Place):
         self._top = folder
         self.name = f"file://{folder}"
 
+    @property
+    def may_be_made(self) -> bool:
+        """Whether it is not there yet, and can be."""
+        return not os.path.lexists(self._top) and os.path.isdir(os.path.dirname(self._top))
+
     def check(self) -> None:
         with self._gate():
             try:
