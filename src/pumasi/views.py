@@ -21,7 +21,7 @@ _PLAIN = (
     "id", "script", "version", "digest", "queue", "priority", "labels", "error", "exit_code", "signal", "attempt",
     "retries_used", "deaths", "fetch_faults", "sandbox_faults", "timeout", "required_memory", "result_mode", "on_lost",
     "isolation", "openings", "warnings", "log_tail", "artifacts", "parent", "unique", "external_id", "worker",
-    "cancel_requested", "result_size", "change",
+    "cancel_requested", "result_size", "change", "share", "resolved",
 )  # fmt: skip
 #: fields shown with all that they are made of
 _PARTS = ("peaks", "retry", "limit", "progress")

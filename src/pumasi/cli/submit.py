@@ -104,6 +104,15 @@ def command(
             "--rate", metavar="RATE", help=_("Most jobs of the key that start, such as 10/min."), rich_help_panel=_RULES
         ),
     ] = None,
+    share: Annotated[
+        str | None,
+        typer.Option(
+            "--share",
+            metavar="NAME",
+            help=_("For whom it is; a fair queue serves these in turn."),
+            rich_help_panel=_RULES,
+        ),
+    ] = None,
     on_lost: Annotated[
         str | None,
         typer.Option(
@@ -145,6 +154,7 @@ def command(
         "key": key,
         "concurrency": request.number("--concurrency", concurrency),
         "rate": rate,
+        "share": share,
         "on_lost": on_lost,
         "required_memory": required_memory,
         "timeout": request.duration("--timeout", timeout),

@@ -135,24 +135,42 @@ class AsyncClient:
         labels: Mapping[str, str] | None = None,
         since: float | str | None = None,
         parent: str | None = None,
+        dead: bool = False,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page:
         """Jobs that are kept, newest first, `limit` (at most 1000) at a time; `cursor` of a page asks for the next.
+        With `dead` only dead letters: failed jobs that nobody has looked after.
 
         A result of more than 256 KiB is left out here; `get` has it. Raises: Invalid.
         """
-        query = queried(state, since, labels, script=script, queue=queue, parent=parent, cursor=cursor, limit=limit)
+        query = queried(
+            state, since, labels, script=script, queue=queue, parent=parent, dead=dead, cursor=cursor, limit=limit
+        )
         return await self._again(lambda: self._transport.find(query))
 
     async def cancel(self, id: str) -> Job:
         """Cancel a job: ended at once when it waits; when it runs, its worker is told. Raises: JobNotFound, Invalid."""
         return await self._again(lambda: self._transport.cancel(id))
 
-    async def retry(self, id: str) -> Job:
-        """A new job that asks for the same as one that has ended. Raises: JobNotFound, Invalid, Conflict."""
+    async def retry(self, id: str, parameters: Mapping[str, Any] | None = None) -> Job:
+        """A new job that asks for the same as one that has ended, or with `parameters` in place of the old ones.
+
+        Raises: JobNotFound, Invalid, BadFields, Conflict.
+        """
         key = uuid.uuid4().hex
-        return await self._again(lambda: self._transport.retry(id, key))
+        return await self._again(lambda: self._transport.retry(id, key, parameters))
+
+    async def requeue(self, id: str, parameters: Mapping[str, Any] | None = None) -> Job:
+        """As `retry`, of a dead letter, which is one no more; again, it is answered with the job that it made.
+
+        Raises: as `retry`; Conflict also when it is none.
+        """
+        return await self._again(lambda: self._transport.requeue(id, parameters))
+
+    async def discard(self, id: str) -> Job:
+        """A dead letter that is one no more; its record stays. Raises: JobNotFound, Invalid, Conflict."""
+        return await self._again(lambda: self._transport.discard(id))
 
     async def map(
         self,
@@ -235,10 +253,17 @@ class AsyncClient:
         return await self._again(self._transport.queues)
 
     async def set_queue(
-        self, name: str, *, paused: bool | UnsetType = UNSET, max_pending: int | UnsetType | None = UNSET
+        self,
+        name: str,
+        *,
+        paused: bool | UnsetType = UNSET,
+        max_pending: int | UnsetType | None = UNSET,
+        ageing: float | UnsetType | None = UNSET,
+        fair: bool | UnsetType = UNSET,
     ) -> Queue:
-        """Pause a queue, let it go on, bound it (None: the broker's default)."""
-        settings = QueueSettings(paused=paused, max_pending=max_pending)
+        """Pause a queue, let it go on, bound it (None: the broker's default); let `ageing` seconds of waiting raise a
+        job's priority by one (None: off), serve those that share it in turn (`fair`)."""
+        settings = QueueSettings(paused=paused, max_pending=max_pending, ageing=ageing, fair=fair)
         return await self._again(lambda: self._transport.set_queue(name, settings))
 
     async def stats(self) -> Stats:

@@ -1,6 +1,7 @@
 """Straight to a broker, with scripts from a folder of this machine."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from msgspec.structs import replace
 
@@ -45,8 +46,14 @@ class DirectTransport(Transport):
     async def cancel(self, id: str) -> Job:
         return await self._broker.cancel(await self._id(id))
 
-    async def retry(self, id: str, key: str) -> Job:
-        return await self._intake.retry(id, idempotency_key=key)
+    async def retry(self, id: str, key: str, parameters: Mapping[str, Any] | None) -> Job:
+        return await self._intake.retry(id, parameters=_asked(parameters), idempotency_key=key)
+
+    async def requeue(self, id: str, parameters: Mapping[str, Any] | None) -> Job:
+        return await self._intake.requeue(id, parameters=_asked(parameters))
+
+    async def discard(self, id: str) -> Job:
+        return await self._intake.discard(id)
 
     async def logs(self, id: str, follow: bool, after: int) -> AsyncIterator[Record]:
         full = await self._id(id)
@@ -106,3 +113,7 @@ class DirectTransport(Transport):
         """The record with its result inline, however large."""
         text = await self._broker.result(job)
         return job if job.result_blob is None else replace(job, result=text, result_blob=None)
+
+
+def _asked(parameters: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if parameters is None else dict(parameters)

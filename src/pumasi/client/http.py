@@ -11,6 +11,7 @@ from urllib.parse import quote, urlsplit
 import httpx2
 import msgspec
 from msgspec import UNSET, Raw, convert
+from msgspec.structs import asdict
 
 from pumasi.client.backoff import Backoff
 from pumasi.client.transport import Transport
@@ -91,8 +92,15 @@ class HttpTransport(Transport):
     async def cancel(self, id: str) -> Job:
         return _job(await self._call("POST", _path(id, "cancel")))
 
-    async def retry(self, id: str, key: str) -> Job:
-        return _job(await self._call("POST", _path(id, "retry"), headers={"Idempotency-Key": key}))
+    async def retry(self, id: str, key: str, parameters: Mapping[str, Any] | None) -> Job:
+        body, headers = {"parameters": parameters}, {"Idempotency-Key": key}
+        return _job(await self._call("POST", _path(id, "retry"), json=body, headers=headers))
+
+    async def requeue(self, id: str, parameters: Mapping[str, Any] | None) -> Job:
+        return _job(await self._call("POST", _path(id, "requeue"), json={"parameters": parameters}))
+
+    async def discard(self, id: str) -> Job:
+        return _job(await self._call("POST", _path(id, "discard")))
 
     async def logs(self, id: str, follow: bool, after: int) -> AsyncIterator[Record]:
         if follow:
@@ -137,8 +145,7 @@ class HttpTransport(Transport):
         return convert(_plain(await self._call("GET", "/v1/queues")), list[Queue])
 
     async def set_queue(self, name: str, settings: QueueSettings) -> Queue:
-        changes = {"paused": settings.paused, "max_pending": settings.max_pending}
-        body = {key: value for key, value in changes.items() if value is not UNSET}
+        body = {key: value for key, value in asdict(settings).items() if value is not UNSET}
         return convert(_plain(await self._call("PUT", f"/v1/queues/{quote(name, safe='')}", json=body)), Queue)
 
     async def stats(self) -> Stats:
@@ -235,6 +242,7 @@ def _filters(query: Query) -> dict[str, Any]:
         "parent": query.parent,
         "prefix": query.prefix,
         "since": None if query.since is None else repr(query.since),
+        "dead": "1" if query.dead else None,
         "cursor": query.cursor,
         "limit": query.limit,
     }

@@ -89,6 +89,7 @@ class Client:
         labels: Mapping[str, str] | None = None,
         since: float | str | None = None,
         parent: str | None = None,
+        dead: bool = False,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page:
@@ -101,6 +102,7 @@ class Client:
                 labels=labels,
                 since=since,
                 parent=parent,
+                dead=dead,
                 cursor=cursor,
                 limit=limit,
             )
@@ -110,9 +112,17 @@ class Client:
         """As `AsyncClient.cancel`."""
         return self._do(self._client.cancel(id))
 
-    def retry(self, id: str) -> Job:
+    def retry(self, id: str, parameters: Mapping[str, Any] | None = None) -> Job:
         """As `AsyncClient.retry`."""
-        return self._do(self._client.retry(id))
+        return self._do(self._client.retry(id, parameters))
+
+    def requeue(self, id: str, parameters: Mapping[str, Any] | None = None) -> Job:
+        """As `AsyncClient.requeue`."""
+        return self._do(self._client.requeue(id, parameters))
+
+    def discard(self, id: str) -> Job:
+        """As `AsyncClient.discard`."""
+        return self._do(self._client.discard(id))
 
     def map(
         self,
@@ -173,10 +183,16 @@ class Client:
         return self._do(self._client.queues())
 
     def set_queue(
-        self, name: str, *, paused: bool | UnsetType = UNSET, max_pending: int | UnsetType | None = UNSET
+        self,
+        name: str,
+        *,
+        paused: bool | UnsetType = UNSET,
+        max_pending: int | UnsetType | None = UNSET,
+        ageing: float | UnsetType | None = UNSET,
+        fair: bool | UnsetType = UNSET,
     ) -> Queue:
         """As `AsyncClient.set_queue`."""
-        return self._do(self._client.set_queue(name, paused=paused, max_pending=max_pending))
+        return self._do(self._client.set_queue(name, paused=paused, max_pending=max_pending, ageing=ageing, fair=fair))
 
     def stats(self) -> Stats:
         """As `AsyncClient.stats`."""

@@ -1,7 +1,8 @@
 """What a client needs of whoever it speaks to. Every verb may be repeated without harm."""
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from pumasi.core.job import Event, Job, Page, Query, Queue, QueueSettings, Record, Stats, Worker
 from pumasi.intake import JobRequest
@@ -44,8 +45,16 @@ class Transport(ABC):
         """The job, cancelled or about to be."""
 
     @abstractmethod
-    async def retry(self, id: str, key: str) -> Job:
-        """A new job that asks for the same."""
+    async def retry(self, id: str, key: str, parameters: Mapping[str, Any] | None) -> Job:
+        """A new job that asks for the same, or with other parameters."""
+
+    @abstractmethod
+    async def requeue(self, id: str, parameters: Mapping[str, Any] | None) -> Job:
+        """As `retry`, of a dead letter."""
+
+    @abstractmethod
+    async def discard(self, id: str) -> Job:
+        """A dead letter that is one no more."""
 
     @abstractmethod
     def logs(self, id: str, follow: bool, after: int) -> AsyncIterator[Record]:

@@ -35,6 +35,12 @@ async def read(request: Request, model: type[Model]) -> Model:
         raise bad_fields(error.errors(include_url=False)) from error
 
 
+async def read_if_any(request: Request, model: type[Model]) -> Model:
+    """As `read`; without a body, what the model says by itself."""
+    empty = request.headers.get("content-length", "") in ("", "0") and "transfer-encoding" not in request.headers
+    return model() if empty else await read(request, model)
+
+
 async def read_json(request: Request) -> Any:
     """The body as a value. Raises: as `read`."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()

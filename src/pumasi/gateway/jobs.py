@@ -4,8 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
-from pumasi.gateway.body import read
-from pumasi.gateway.schemas import BatchRequest, Filters, JobView, PageView, Wait
+from pumasi.gateway.body import read, read_if_any
+from pumasi.gateway.schemas import AgainRequest, BatchRequest, Filters, JobView, PageView, Wait
 from pumasi.gateway.services import Here, body_of, job_answer, json
 from pumasi.gateway.waiting import wait_for_end
 from pumasi.intake import JobRequest, locate
@@ -61,7 +61,22 @@ async def cancel(here: Here, id: str) -> Response:
     return await job_answer(here, await here.broker.cancel(job.id))
 
 
-@router.post("/{id}/retry", status_code=201, response_model=JobView)
-async def retry(here: Here, id: str, idempotency_key: KeyHeader = None) -> Response:
-    """A new job that asks for the same as one that has ended; `parent` names that one."""
-    return await job_answer(here, await here.intake.retry(id, idempotency_key=idempotency_key), 201)
+@router.post("/{id}/retry", status_code=201, response_model=JobView, openapi_extra=body_of("AgainRequest"))
+async def retry(request: Request, here: Here, id: str, idempotency_key: KeyHeader = None) -> Response:
+    """A new job that asks for the same as one that has ended, or with other parameters; `parent` names that one."""
+    asked = await read_if_any(request, AgainRequest)
+    job = await here.intake.retry(id, parameters=asked.parameters, idempotency_key=idempotency_key)
+    return await job_answer(here, job, 201)
+
+
+@router.post("/{id}/requeue", status_code=201, response_model=JobView, openapi_extra=body_of("AgainRequest"))
+async def requeue(request: Request, here: Here, id: str) -> Response:
+    """Retry a dead letter; asked for again, the answer is the job that it made."""
+    asked = await read_if_any(request, AgainRequest)
+    return await job_answer(here, await here.intake.requeue(id, parameters=asked.parameters), 201)
+
+
+@router.post("/{id}/discard", response_model=JobView)
+async def discard(here: Here, id: str) -> Response:
+    """A dead letter is one no more; its record stays for its retention time."""
+    return await job_answer(here, await here.intake.discard(id))

@@ -30,6 +30,16 @@ class QueueRequest(_Request):
 
     paused: bool = False
     max_pending: Annotated[int, Field(ge=0)] | None = Field(None, description="null: the broker's default")
+    ageing: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="seconds of waiting that raise a job's priority by one; null: off"
+    )
+    fair: bool = Field(False, description="serve those that share it (`share` of a job) in turn")
+
+
+class AgainRequest(_Request):
+    """How a job is asked for again."""
+
+    parameters: dict[str, Any] | None = Field(None, description="in place of the old ones; null: the same")
 
 
 def _label(value: str) -> str:
@@ -60,6 +70,7 @@ class Filters(BaseModel):
     since: Annotated[Time | None, BeforeValidator(_number_or_text)] = Field(
         None, description="created at or after: ISO 8601, or Unix seconds"
     )
+    dead: bool = Field(False, description="only dead letters: failed jobs that nobody has looked after")
     cursor: str | None = Field(None, description="that of the page before")
     limit: Annotated[int, Field(ge=1, le=1000)] = 100
 
@@ -73,6 +84,7 @@ class Filters(BaseModel):
             parent=self.parent,
             since=None if self.since is None else self.since - MICROSECOND,
             prefix=self.prefix,
+            dead=self.dead,
             cursor=self.cursor,
             limit=self.limit,
         )
@@ -149,6 +161,7 @@ class JobView(BaseModel):
     on_lost: str
     retry: dict[str, Any]
     limit: dict[str, Any] | None = Field(description="what jobs of the same key share")
+    share: str = Field(description="for whom it is: a fair queue serves these in turn")
     times: TimesView
     progress: dict[str, Any] | None
     warnings: list[str]
@@ -156,6 +169,7 @@ class JobView(BaseModel):
     artifacts: list[str]
     worker: str | None
     cancel_requested: bool
+    resolved: str | None = Field(description="what was made of its failure: requeued, discarded; null: nothing yet")
     change: int = Field(description="position in the order of changes")
 
 
@@ -182,6 +196,7 @@ DESCRIBED: tuple[type[BaseModel], ...] = (
     LimitsRequest,
     RetryRequest,
     BatchRequest,
+    AgainRequest,
     QueueRequest,
     ErrorView,
 )

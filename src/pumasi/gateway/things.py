@@ -61,7 +61,7 @@ async def queues(here: Here) -> Response:
 @router.put("/queues/{name}", tags=["queues"], openapi_extra=body_of("QueueRequest"))
 @router.post("/queues/{name}", tags=["queues"], openapi_extra=body_of("QueueRequest"), include_in_schema=False)
 async def set_queue(request: Request, here: Here, name: QueueName) -> Response:
-    """Pause a queue, let it go on, bound it."""
+    """Pause a queue, let it go on, bound it; choose how it orders its jobs."""
     asked = await read(request, QueueRequest)
     changes: dict[str, Any] = asked.model_dump(include=asked.model_fields_set)
     return json(queue_view(await here.broker.set_queue(name, QueueSettings(**changes))))

@@ -11,7 +11,7 @@ from pumasi.core import strict
 from pumasi.core.job import Job, KeyLimit, Limits, ResultMode, Retry
 from pumasi.errors import Invalid
 from pumasi.intake.fields import Problem, refusal
-from pumasi.intake.keys import key_limit
+from pumasi.intake.keys import expand, key_limit
 from pumasi.intake.parameters import wrong_parameters
 from pumasi.intake.request import JobRequest, LimitsRequest, RetryRequest
 from pumasi.scripts.base import Script
@@ -25,7 +25,7 @@ _KERNEL = 128
 #: what a repetition keeps of the job it repeats
 _ASKED = (
     "script", "version", "digest", "parameters", "args", "queue", "priority", "timeout", "limits", "required_memory",
-    "result_mode", "retry", "on_lost", "limit", "unique", "body_hash", "labels", "external_id",
+    "result_mode", "retry", "on_lost", "limit", "share", "unique", "body_hash", "labels", "external_id",
 )  # fmt: skip
 
 
@@ -36,7 +36,7 @@ def assembled(request: JobRequest, script: Script, *, id: str, now: float) -> Jo
         BadFields: parameters against the manifest's schema, a key that cannot be filled in, what a command cannot take.
     """
     manifest = script.manifest
-    _check_parameters(request, manifest)
+    _check_parameters(request.parameters, manifest)
     _check_command(request, manifest)
     due = request.due(now)
     expires = _first(request.expires, manifest.expires)
@@ -62,7 +62,13 @@ def assembled(request: JobRequest, script: Script, *, id: str, now: float) -> Jo
     )
     required = _first(request.required_memory, manifest.memory_to_count())
     job = job if required is None else replace(job, required_memory=required)
-    return replace(job, limit=_limit(request, manifest, job))
+    values = _values(job, request.parameters)
+    share = _first(request.share, manifest.share)
+    return replace(
+        job,
+        limit=_limit(request, manifest, job, values),
+        share="" if share is None else expand("/share", share, values),
+    )
 
 
 def bound(job: Job, script: Script) -> Job:
@@ -73,8 +79,7 @@ def bound(job: Job, script: Script) -> Job:
     """
     manifest = script.manifest
     parameters = None if job.parameters is None else json.loads(job.parameters)
-    if manifest.parameters is not None and (problems := wrong_parameters(manifest.parameters, parameters or {})):
-        raise refusal(problems)
+    _check_parameters(parameters, manifest)
     return replace(
         job,
         digest=script.digest,
@@ -90,16 +95,35 @@ def repeated(job: Job, *, id: str) -> Job:
     return Job(id=id, parent=job.id, **asked)
 
 
+def edited(job: Job, parameters: dict[str, Any], manifest: Manifest | None) -> Job:
+    """A repeated job with other parameters. A key or a share that its script fills in from them is filled in anew.
+
+    Raises: BadFields (parameters against the manifest's schema).
+    """
+    _check_parameters(parameters, manifest)
+    before = _values(job, None if job.parameters is None else json.loads(job.parameters))
+    after = _values(job, parameters)
+    text = strict.dumps(parameters)
+    job = replace(job, parameters=text, body_hash=hashlib.sha256(f"{job.body_hash}\n{text}".encode()).hexdigest())
+    if manifest is None:
+        return job
+    if job.limit is not None and manifest.key is not None and job.limit.key == expand("/key", manifest.key, before):
+        job = replace(job, limit=replace(job.limit, key=expand("/key", manifest.key, after)))
+    if manifest.share is not None and job.share == expand("/share", manifest.share, before):
+        job = replace(job, share=expand("/share", manifest.share, after))
+    return job
+
+
 def body_hash(request: JobRequest) -> str:
     """A digest of all that was asked for, the same for the same request whatever the order of its fields."""
     asked = {name: value for name, value in request.model_dump(mode="python").items() if value is not None}
     return hashlib.sha256(json.dumps(asked, sort_keys=True, allow_nan=False).encode()).hexdigest()
 
 
-def _check_parameters(request: JobRequest, manifest: Manifest) -> None:
-    if manifest.parameters is None:
+def _check_parameters(parameters: dict[str, Any] | None, manifest: Manifest | None) -> None:
+    if manifest is None or manifest.parameters is None:
         return
-    problems = wrong_parameters(manifest.parameters, request.parameters or {})
+    problems = wrong_parameters(manifest.parameters, parameters or {})
     if problems:
         raise refusal(problems)
 
@@ -154,20 +178,24 @@ def _retry(asked: RetryRequest | None) -> Retry | None:
     return rule if asked.on is None else replace(rule, on=tuple(asked.on))
 
 
-def _limit(request: JobRequest, manifest: Manifest, job: Job) -> KeyLimit | None:
+def _limit(request: JobRequest, manifest: Manifest, job: Job, values: dict[str, Any]) -> KeyLimit | None:
     key = _first(request.key, manifest.key)
     concurrency = _first(request.concurrency, manifest.concurrency)
     rate = _first(request.rate, manifest.rate)
     if key is None and concurrency is None and rate is None:
         return None
-    values = {
+    return key_limit(job.script if key is None else key, concurrency, rate, values)
+
+
+def _values(job: Job, parameters: dict[str, Any] | None) -> dict[str, Any]:
+    """What a key or a share may be filled in from."""
+    return {
         "script": job.script,
         "version": job.version,
         "queue": job.queue,
-        "params": request.parameters or {},
+        "params": parameters or {},
         "labels": job.labels,
     }
-    return key_limit(job.script if key is None else key, concurrency, rate, values)
 
 
 def _first(*values: Any) -> Any:

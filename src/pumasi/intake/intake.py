@@ -1,8 +1,10 @@
 """The intake itself: resolve, assemble, store the bundle, submit."""
 
 import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -11,12 +13,13 @@ from pumasi.broker import Broker
 from pumasi.core.ids import new_id
 from pumasi.core.job import MAX_ID, Job
 from pumasi.errors import BadFields, Conflict, Invalid
-from pumasi.intake.assemble import assembled, repeated
+from pumasi.intake.assemble import assembled, edited, repeated
 from pumasi.intake.fields import Problem, refusal
 from pumasi.intake.lookup import locate
 from pumasi.intake.request import JobRequest
 from pumasi.scripts.base import Reference, Repository, Script
-from pumasi.scripts.bundle import pack
+from pumasi.scripts.bundle import entry_of, pack, unpack
+from pumasi.scripts.manifest import Manifest, read_manifest
 
 #: seconds during which a bundle that was stored is taken to be there still
 _REMEMBER = 3600.0
@@ -87,16 +90,60 @@ class Intake:
             await self._keep(script)
         return await self.broker.submit(jobs)
 
-    async def retry(self, id: str, *, idempotency_key: str | None = None) -> Job:
-        """A new job that asks for the same as one that has ended, with the same content of its script.
+    async def retry(
+        self, id: str, *, parameters: dict[str, Any] | None = None, idempotency_key: str | None = None
+    ) -> Job:
+        """A new job that asks for the same as one that has ended, with the same content of its script; `parameters`
+        stand in place of the old ones. A dead letter is one no more.
 
-        Raises: JobNotFound, Invalid (the prefix fits several), Conflict (it has not ended), QueueFull, Unavailable.
+        Raises: JobNotFound, Invalid (the prefix fits several), BadFields (parameters), Conflict (it has not ended),
+            QueueFull, Unavailable.
         """
         job = await locate(self.broker, id)
         if not job.ended:
             raise Conflict("job {id} has not ended, it is {state}; cancel it first", id=job.id, state=job.state.value)
-        again = replace(repeated(job, id=new_id()), idempotency_key=_checked_key(idempotency_key))
-        return (await self._submitted(again)).job
+        return await self._repeat(job, parameters, _checked_key(idempotency_key))
+
+    async def requeue(self, id: str, *, parameters: dict[str, Any] | None = None) -> Job:
+        """As `retry`, of a dead letter; asked for again, it is answered with the job that it made.
+
+        Raises: as `retry`; Conflict also when it is none.
+        """
+        job = await locate(self.broker, id)
+        if not job.dead and job.resolved != "requeued":
+            raise _no_dead_letter(job)
+        return await self._repeat(job, parameters, f"requeue/{hashlib.sha256(job.id.encode()).hexdigest()}")
+
+    async def discard(self, id: str) -> Job:
+        """A dead letter that somebody has seen, and wants nothing more of; its record stays as long as any other.
+
+        Raises: JobNotFound, Invalid (the prefix fits several), Conflict (it is none), Unavailable.
+        """
+        job = await locate(self.broker, id)
+        if not job.dead and job.resolved != "discarded":
+            raise _no_dead_letter(job)
+        return await self.broker.resolve(job.id, "discarded")
+
+    async def _repeat(self, job: Job, parameters: dict[str, Any] | None, key: str | None) -> Job:
+        again = repeated(job, id=new_id())
+        if parameters is not None:
+            again = edited(again, parameters, await self._manifest(job))
+        taken = await self._submitted(replace(again, idempotency_key=key))
+        await self.broker.resolve(job.id, "requeued")
+        return taken.job
+
+    async def _manifest(self, job: Job) -> Manifest | None:
+        """What the content that a job is bound to says of itself; None when it is bound to none.
+
+        Raises: Invalid (the content is gone).
+        """
+        if job.digest is None:
+            return None
+        data = await self.broker.get_blob(f"script/{job.digest}")
+        if data is None:
+            raise Invalid("the files of script {name!r} are no longer in the store; submit it again", name=job.script)
+        files = await asyncio.to_thread(unpack, data)
+        return read_manifest(files, job.script, entry_point=entry_of(files))
 
     async def _submitted(self, job: Job) -> Taken:
         (stored,) = await self.broker.submit([job])
@@ -111,6 +158,14 @@ class Intake:
         await self.broker.put_blob(f"script/{script.digest}", await asyncio.to_thread(pack, script.files))
         self._stored = {digest: at for digest, at in self._stored.items() if now - at < _REMEMBER}
         self._stored[script.digest] = now
+
+
+def _no_dead_letter(job: Job) -> Conflict:
+    return Conflict(
+        "job {id} is no dead letter: it is {state}; `pumasi dead` lists them",
+        id=job.id,
+        state=job.resolved or job.state.value,
+    )
 
 
 def _checked_key(key: str | None) -> str | None:

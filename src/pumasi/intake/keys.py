@@ -1,4 +1,4 @@
-"""Keys of limits that depend on the job: `shop-{params.url|domain}`.
+"""Texts that depend on the job, as the keys of limits do: `shop-{params.url|domain}`.
 
 In braces: `script`, `version`, `queue`, `params.NAME` (deeper with more dots), `labels.NAME`; after a bar, what to
 make of it: `domain` (the host of a URL), `lower`. What is not there makes the request invalid, so that no two jobs
@@ -26,15 +26,24 @@ def key_limit(key: str, concurrency: int | None, rate: str | None, values: dict[
     count, period = parse_rate(rate) if rate else (None, 60.0)
     if concurrency is None and count is None:
         concurrency = 1
-    return KeyLimit(key=expand(key, values), concurrency=concurrency, count=count, period=period)
+    return KeyLimit(key=expand("/key", key, values), concurrency=concurrency, count=count, period=period)
 
 
-def expand(key: str, values: dict[str, Any]) -> str:
-    """The key with what stands in braces filled in. Raises: BadFields (about `/key`)."""
-    filled = _PART.sub(lambda part: _filtered(_value(part[1], values), part[2]), key)
-    if len(filled) > MAX_KEY:
-        raise _refused("is longer than {limit} characters once filled in", limit=MAX_KEY)
+def expand(field: str, text: str, values: dict[str, Any]) -> str:
+    """The text with what stands in braces filled in. Raises: BadFields (about `field`)."""
+    try:
+        filled = _PART.sub(lambda part: _filtered(_value(part[1], values), part[2]), text)
+        if len(filled) > MAX_KEY:
+            raise _Unfit("is longer than {limit} characters once filled in", limit=MAX_KEY)
+    except _Unfit as unfit:
+        raise refusal([Problem(field, unfit.text, unfit.details)]) from None
     return filled
+
+
+class _Unfit(Exception):
+    def __init__(self, text: str, **details: Any) -> None:
+        super().__init__(text)
+        self.text, self.details = text, details
 
 
 def _value(name: str, values: dict[str, Any]) -> str:
@@ -42,7 +51,7 @@ def _value(name: str, values: dict[str, Any]) -> str:
     for part in name.strip().split("."):
         found = found.get(part) if isinstance(found, dict) else None
     if not isinstance(found, str | int | float) or found == "":
-        raise _refused("names {name}, and the job has no such text or number", name=f"{{{name}}}")
+        raise _Unfit("names {name}, and the job has no such text or number", name=f"{{{name}}}")
     return str(found)
 
 
@@ -50,7 +59,7 @@ def _filtered(value: str, name: str | None) -> str:
     if name is None:
         return value
     if name not in _FILTERS:
-        raise _refused("has no filter {name}; there are {known}", name=shown(name), known=", ".join(_FILTERS))
+        raise _Unfit("has no filter {name}; there are {known}", name=shown(name), known=", ".join(_FILTERS))
     return _FILTERS[name](value)
 
 
@@ -60,12 +69,8 @@ def _domain(value: str) -> str:
     except ValueError:
         host = None
     if not host:
-        raise _refused("asks for the domain of {value}, which is no URL", value=shown(value))
+        raise _Unfit("asks for the domain of {value}, which is no URL", value=shown(value))
     return host
-
-
-def _refused(text: str, **details: Any) -> Exception:
-    return refusal([Problem("/key", text, details)])
 
 
 _FILTERS: dict[str, Callable[[str], str]] = {"domain": _domain, "lower": str.lower}

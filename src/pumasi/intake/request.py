@@ -174,6 +174,9 @@ class JobRequest(_Model):
     )
     concurrency: Count | None = Field(None, description="how many jobs of the key run at one time")
     rate: Annotated[str | None, AfterValidator(_rate)] = Field(None, description="how many start in a time: 10/min")
+    share: Key | None = Field(
+        None, description="for whom it is: a fair queue serves these in turn; filled in as key is"
+    )
 
     @field_validator("version")
     @classmethod

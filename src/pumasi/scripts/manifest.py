@@ -172,6 +172,8 @@ class Manifest(BaseModel):
     key: Line | None = None
     concurrency: Count | None = None
     rate: Rate | None = None
+    #: for whom a job is: a fair queue serves these in turn; may hold `{params.NAME}`
+    share: Line | None = None
     #: seconds after which a job that nobody started is given up
     expires: Seconds | None = None
     labels: dict[str, Line] = {}
