@@ -8,7 +8,7 @@ JOBS ?= auto
 export UV_PROJECT_ENVIRONMENT := $(VENV)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: setup demo test lint types imports locale bench clean
+.PHONY: setup demo test soak lint types imports locale bench clean
 
 setup: $(VENV)/.ready
 
@@ -28,6 +28,9 @@ demo: setup
 
 test: setup
 	@$(BIN)/pytest -n $(JOBS)
+
+soak: setup
+	@$(BIN)/python -m tests.soak $(or $(BROKER),sqlite) $(if $(filter-out auto,$(JOBS)),--jobs $(JOBS)) $(SOAK)
 
 lint: setup
 	$(BIN)/ruff check
