@@ -4,8 +4,9 @@
     python tools/catalogues.py compile    .po → .mo
     python tools/catalogues.py check      say what is wrong, as the tests do
 
-Message ids are found by reading the source: first arguments of `_()` and of errors, first docstring lines of errors,
-events of `log.…()`. Korean has every text; English only the events, whose ids are no sentences.
+Message ids are found by reading the source: first arguments of `_()` and of errors, texts beside the class of their
+error in a tuple, first docstring lines of errors, events of `log.…()`. Korean has every text; English only the events,
+whose ids are no sentences.
 """
 
 import ast
@@ -14,6 +15,7 @@ import string
 import struct
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -201,6 +203,8 @@ class _Reader:
                 yield from self._docstring(node)
             elif isinstance(node, ast.Assign | ast.AnnAssign):
                 yield from self._table(node)
+            elif isinstance(node, ast.Tuple):
+                yield from self._meaning(node)
 
     def _call(self, node: ast.Call) -> Iterator[Found]:
         function = node.func
@@ -231,6 +235,13 @@ class _Reader:
             for value in _cells(node.value):
                 for text in self._strings(value):
                     yield Found(text, self._place(value))
+
+    def _meaning(self, node: ast.Tuple) -> Iterator[Found]:
+        """A text beside the class of the error that it is for."""
+        for kind, text in pairwise(node.elts):
+            if isinstance(kind, ast.Name) and kind.id in self._errors:
+                for found in self._strings(text):
+                    yield Found(found, self._place(text))
 
     def _strings(self, node: ast.expr) -> Iterator[str]:
         """The texts an expression can be: a literal, either side of a choice, what a local name was set to."""

@@ -94,11 +94,17 @@ class Server:
         """What weakens a promise on this server, and what to do about it."""
         facts, place = self.facts, self.address.place
         if facts.version is None:
-            text = "Redis at {place} does not say how it is set (INFO is forbidden); it must have maxmemory-policy "
-            return [Invalid(text + "noeviction and appendonly yes, or jobs may be lost", place=place)]
+            text = (
+                "Redis at {place} does not say how it is set (INFO is forbidden); it must have maxmemory-policy "
+                "noeviction and appendonly yes, or jobs may be lost"
+            )
+            return [Invalid(text, place=place)]
         if facts.append_only is False:
-            text = "Redis at {place} keeps no append-only file, and may lose jobs when it ends: set appendonly yes in "
-            return [Invalid(text + "redis.conf, or: redis-cli CONFIG SET appendonly yes", place=place)]
+            text = (
+                "Redis at {place} keeps no append-only file, and may lose jobs when it ends: set appendonly yes in "
+                "redis.conf, or: redis-cli CONFIG SET appendonly yes"
+            )
+            return [Invalid(text, place=place)]
         return []
 
     # -- a new connection -----------------------------------------------------------------------------------------
