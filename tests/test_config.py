@@ -168,6 +168,13 @@ def test_a_language_may_be_written_like_a_locale(monkeypatch: pytest.MonkeyPatch
     assert Settings.load().lang == "ko"
 
 
+def test_a_time_zone_is_one() -> None:
+    assert str(Settings.load(classic_timezone="Asia/Seoul").zone) == "Asia/Seoul"
+    assert Settings.load().zone is None
+    with pytest.raises(BadSetting, match="is no time zone"):
+        Settings.load(classic_timezone="Mars/Base")
+
+
 def test_the_embedded_broker_lies_in_the_data_folder() -> None:
     settings = Settings.load()
     assert settings.broker_url == "sqlite:///.pumasi/pumasi.db"

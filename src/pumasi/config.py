@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from annotated_types import Ge, Gt, Le
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr
@@ -20,7 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from pumasi import foreign, sources
 from pumasi.checking import fitting
-from pumasi.errors import BadSetting
+from pumasi.errors import BadSetting, Invalid
 from pumasi.locale import gettext as _
 from pumasi.masking import mask
 from pumasi.sources import DEFAULT, PREFIX, Origin, Raw
@@ -47,6 +48,14 @@ def _expanded(value: Any) -> Any:
     return os.path.expanduser(value) if isinstance(value, str) else value
 
 
+def _zone(value: Any) -> Any:
+    try:
+        return ZoneInfo(value) and value
+    except (KeyError, ValueError, OSError):
+        raise Invalid("{value} is no time zone; write one such as Asia/Seoul", value=repr(value)) from None
+
+
+Zone = Annotated[str, BeforeValidator(_zone)]
 Seconds = Annotated[float, BeforeValidator(parse_duration)]
 Size = Annotated[int, BeforeValidator(parse_size), Gt(0)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
@@ -102,6 +111,9 @@ class Settings(BaseSettings):
     )
     script_paths: Paths = _setting(
         (), "folders below which a path that a MongoDB document names may be run, separated by colons"
+    )
+    classic_timezone: Zone | None = _setting(
+        None, "time zone in which programs read and write the times of the Redis list; the host's when empty"
     )
     nice: Annotated[int, Ge(0), Le(19)] = _setting(10, "niceness of the scripts")
     allow_env: Names = _setting((), "environment variables that scripts may ask for, separated by commas")
@@ -193,6 +205,11 @@ class Settings(BaseSettings):
         """Options of a broker that hold where its URL names none."""
         names = ("retention", "retention_completed", "retention_failed", "retention_cancelled")
         return {name: value for name in names if (value := getattr(self, name)) is not None}
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The zone of other programs' times; None: the host's."""
+        return ZoneInfo(self.classic_timezone) if self.classic_timezone else None
 
     @property
     def broker_why(self) -> str:

@@ -148,7 +148,9 @@ class StoreReader(Broker):
 
     async def hint(self, *topics: str, timeout: float) -> bool:
         with self.bell.listen(*topics) as heard:
-            return await heard.wait(timeout)
+            if self.bell.alive:
+                return await heard.wait(timeout)
+            return await heard.wait(min(timeout, DEAF_POLL)) or timeout > DEAF_POLL  # who cannot hear looks again
 
     async def watch(self, query: Query, after: int | None = None) -> AsyncIterator[Event]:
         position = await self.position() if after is None else after

@@ -10,6 +10,7 @@ is kept), and for one kind of ending `retention_completed`, `retention_failed`, 
 
 import re
 from collections.abc import Mapping
+from datetime import tzinfo
 from math import isfinite
 from urllib.parse import parse_qsl, unquote
 
@@ -35,23 +36,26 @@ OPTIONS = {"lease", "max_pending", "retention", *KEPT}
 _shared: dict[str, tuple[Store, Bell]] = {}
 
 
-def connect(url: str, *, blobs: str | None = None, defaults: Mapping[str, float] | None = None) -> Broker:
+def connect(
+    url: str, *, blobs: str | None = None, defaults: Mapping[str, float] | None = None, zone: tzinfo | None = None
+) -> Broker:
     """The broker behind a URL, not yet opened.
 
     Args:
         blobs: the URL of a place for results, artifacts and logs; None: the store itself.
         defaults: options that hold where the URL names none.
+        zone: in which other programs read and write times; None: the host's.
 
     Raises: Invalid (unknown scheme or option, a backend still to come, a driver that is not installed).
     """
-    broker = _connected(url, {**(defaults or {})})
+    broker = _connected(url, {**(defaults or {})}, zone)
     if blobs:
         assert isinstance(broker, StoreBroker)
         broker.blobs = OutsideBlobs(broker.store, place(blobs))
     return broker
 
 
-def _connected(url: str, defaults: dict[str, float]) -> Broker:
+def _connected(url: str, defaults: dict[str, float], zone: tzinfo | None) -> Broker:
     scheme, separator, rest = url.partition("://")
     if scheme in COMING:
         raise Invalid("the {name} backend does not exist yet; use sqlite:///FILE or memory://", name=COMING[scheme])
@@ -61,7 +65,7 @@ def _connected(url: str, defaults: dict[str, float]) -> Broker:
     if separator and scheme == "sqlite":
         return _sqlite(unquote(path), defaults | _options(query))
     if separator and re.fullmatch(r"(redis|rediss|valkey|valkeys)(\+[a-z]+)?|unix", scheme):
-        return _redis(url, defaults)
+        return _redis(url, defaults, zone)
     if separator and scheme in ("postgresql", "postgres"):
         return _postgres(rest, defaults)
     if separator and scheme in ("mongodb", "mongodb+srv"):
@@ -87,11 +91,11 @@ def _sqlite(path: str, options: dict[str, float]) -> Broker:
     return _broker(SqliteStore(file), SocketBell(f"{file}.bell"), f"sqlite:///{file}", options)
 
 
-def _redis(url: str, defaults: dict[str, float]) -> Broker:
+def _redis(url: str, defaults: dict[str, float], zone: tzinfo | None) -> Broker:
     from pumasi.broker.redis import RedisBell, RedisStore, Server, parsed
 
     address, rest = parsed(url)
-    server = Server(address)
+    server = Server(address, zone=zone)
     return _broker(RedisStore(server), RedisBell(server), address.url, defaults | _options(rest))
 
 

@@ -150,7 +150,7 @@ async def _opened(settings: Settings, broker: Broker | None, stop: asyncio.Event
         yield broker
         return
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    broker = connect(settings.broker_url, blobs=settings.blobs, defaults=settings.broker_options)
+    broker = connect(settings.broker_url, blobs=settings.blobs, defaults=settings.broker_options, zone=settings.zone)
     tries = 0
     while not stop.is_set():
         try:

@@ -64,7 +64,7 @@ class Worker:
         self._host = socket.gethostname()
         self._url = broker_url or settings.broker_url
         self._require_broker = require_broker
-        self._broker = connect(self._url, blobs=settings.blobs, defaults=settings.broker_options)
+        self._broker = connect(self._url, blobs=settings.blobs, defaults=settings.broker_options, zone=settings.zone)
         self.queues = settings.queues or ("default", *self._broker.inlets)
         self._served = Served(self._broker, self.queues, settings.poll_interval)
         self._cache = Cache(settings.cache_dir)

@@ -5,8 +5,9 @@
     redis+sentinel://host:26379,host/service/0                          whichever server the sentinels call primary
     redis+cluster://host:6379,host                                      the node of a cluster that has our keys
 
-`valkey` may stand for `redis` everywhere. Options: `prefix` (of all keys), `db`, `ssl_ca_certs`, `ssl_certfile`,
-`ssl_keyfile`, `ssl_cert_reqs` (required, optional, none), `ssl_check_hostname`, `sentinel_username`,
+`valkey` may stand for `redis` everywhere. Options: `prefix` (of all keys), `face` (what the keys of other programs
+begin with; `scraping` beside the usual prefix, else none; empty: none; a cluster has none), `db`, `ssl_ca_certs`,
+`ssl_certfile`, `ssl_keyfile`, `ssl_cert_reqs` (required, optional, none), `ssl_check_hostname`, `sentinel_username`,
 `sentinel_password`.
 """
 
@@ -26,11 +27,12 @@ from pumasi.errors import Invalid
 #: seconds for one attempt to connect
 CONNECT = 5.0
 PREFIX = "pumasi"
+FACE = "scraping"
 
 _WAYS = ("", "unix", "sentinel", "cluster")
 _OPTIONS = frozenset(
     {
-        "prefix", "db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname",
+        "prefix", "face", "db", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname",
         "sentinel_username", "sentinel_password",
     }
 )  # fmt: skip
@@ -60,6 +62,8 @@ class Address(Struct, frozen=True, kw_only=True):
     #: None: no TLS
     tls: dict[str, Any] | None = None
     prefix: str = PREFIX
+    #: what the keys of other programs begin with; empty: we do not look at them
+    face: str = ""
 
     @property
     def url(self) -> str:
@@ -95,7 +99,7 @@ def parsed(url: str) -> tuple[Address, str]:
     if match is None or way not in _WAYS:
         raise _no_address()
     login: dict[str, Any] = {"username": _unquoted(match["user"]), "password": _unquoted(match["password"])}
-    address = Address(way=way, tls=_tls(name, ours), **login, **_place(way, match, ours), **_names(ours))
+    address = Address(way=way, tls=_tls(name, ours), **login, **_place(way, match, ours), **_names(way, ours))
     return address, others
 
 
@@ -150,13 +154,17 @@ def _tls(name: str, options: dict[str, str]) -> dict[str, Any] | None:
     return given
 
 
-def _names(options: dict[str, str]) -> dict[str, Any]:
+def _names(way: str, options: dict[str, str]) -> dict[str, Any]:
     names: dict[str, Any] = {
         name: options[name] for name in ("prefix", "sentinel_username", "sentinel_password") if name in options
     }
-    if not _NAME.fullmatch(names.get("prefix", PREFIX)):
+    prefix = names.get("prefix", PREFIX)
+    if not _NAME.fullmatch(prefix):
         raise Invalid("option prefix of a Redis URL has 1 to 64 letters, digits, or _ . : -")
-    return names
+    face = options.get("face", FACE if prefix == PREFIX else "")
+    if face and not _NAME.fullmatch(face):
+        raise Invalid("option face of a Redis URL has 1 to 64 letters, digits, or _ . : -, or is empty")
+    return names | {"face": "" if way == "cluster" else face}
 
 
 def _unquoted(text: str | None) -> str | None:

@@ -18,7 +18,7 @@ from typing import Any
 from pumasi.broker.bell import Bell, Heard
 from pumasi.broker.redis.connection import end, first_connected
 from pumasi.broker.redis.server import Server
-from pumasi.broker.redis.wire import Gone, Wire, packed
+from pumasi.broker.redis.wire import Gone, Refusal, Wire, packed
 from pumasi.errors import Error
 
 #: seconds between two rings of one process, at least
@@ -27,6 +27,8 @@ GAP = 0.002
 LOOK = 5.0
 #: seconds until a broken connection is tried again: doubled from the first to the last
 _AGAIN, _AGAIN_AT_MOST = 0.05, 5.0
+#: seconds that a look for an entry lasts
+PEEK = 5
 #: seconds that opening waits for the connection, at most
 _OPENING = 1.0
 #: seconds after which a connection is closed by which nobody listens
@@ -50,6 +52,8 @@ class RedisBell(Bell):
         self._heard_at = self._used_at = 0.0
         self._topics: set[str] = set()
         self._rung_at = float("-inf")
+        self._idle = asyncio.Event()
+        self._peeking: asyncio.Task[None] | None = None
 
     @property
     def alive(self) -> bool:
@@ -61,16 +65,22 @@ class RedisBell(Bell):
         self._loop = asyncio.get_running_loop()
         self._stands, self._ever = asyncio.Event(), False
         self._begin()
+        if self._server.face.on:
+            self._idle = asyncio.Event()
+            self._server.face.on_idle = lambda: self._call(self._idle.set)
+            self._server.face.on_recorded = lambda queues: self.ring(*(f"queue:{queue}" for queue in queues))
+            self._peeking = self._loop.create_task(self._peek())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_OPENING):
                 await self._stands.wait()
         self._ever = True
 
     async def close(self) -> None:
-        listening, self._listening = self._listening, None
-        while listening is not None and not listening.done():
-            listening.cancel()  # once may not be enough: the driver may swallow it
-            await asyncio.wait([listening], timeout=0.1)
+        for task in (self._listening, self._peeking):
+            while task is not None and not task.done():
+                task.cancel()  # once may not be enough: the driver may swallow it
+                await asyncio.wait([task], timeout=0.1)
+        self._listening = self._peeking = None
         self._send()
         self._loop = None
 
@@ -176,3 +186,30 @@ class RedisBell(Bell):
                 topics = json.loads(data)
                 if isinstance(topics, list):
                     self.ring_here(*(topic for topic in topics if isinstance(topic, str)))
+
+    # -- entries of the face --------------------------------------------------------------------------------------
+
+    async def _peek(self) -> None:
+        """While claims wait, wait in their place for an entry of the face. Whoever pushes one tells nobody.
+
+        A list moved onto itself, from its right end to its right end, stays as it is: the server answers as soon as it
+        has an entry, and nothing is taken.
+        """
+        name = f"{self._server.face.name}:tasks:pending"
+        look = packed(b"BLMOVE", name, name, b"RIGHT", b"RIGHT", PEEK)
+        again = _AGAIN
+        while True:
+            try:
+                wire = await first_connected(self._server.address)
+                try:
+                    while True:
+                        await self._idle.wait()
+                        if await wire.ask(look) is not None:
+                            self._idle.clear()  # until a claim has found nothing again
+                            self.ring_here(*(topic for topic in tuple(self._waiters) if topic.startswith("queue:")))
+                        again = _AGAIN
+                finally:
+                    await end(wire)
+            except (Error, Gone, Refusal):
+                await asyncio.sleep(again * random.uniform(0.5, 1.0))
+                again = min(2 * again, _AGAIN_AT_MOST)

@@ -7,10 +7,12 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from pumasi.broker.redis.jobs import UNSAID, encode, packed, raw
+from pumasi.broker.redis.face import Entry
+from pumasi.broker.redis.jobs import UNSAID, encode, new, packed, raw
 from pumasi.broker.redis.server import Server
 from pumasi.broker.store import Claim, Extended, Taken
 from pumasi.core.job import Held, Job, KeyLimit, Worker
+from pumasi.core.lifecycle import submitted
 
 
 class _Taken(Struct, array_like=True):
@@ -27,7 +29,20 @@ _acquired = msgspec.json.Decoder(tuple[float, float])
 
 
 async def take(server: Server, claim: Claim) -> Taken:
-    """As `Store.take`."""
+    """As `Store.take`. Entries of the face that are in sight are taken in by a second step, and chosen among."""
+    answer, waiting = await _take(server, claim, [])
+    if waiting and not answer.jobs:
+        entries = server.face.entries(waiting)
+        answer, _ = await _take(server, claim, entries)
+        server.face.on_recorded({entry.job.queue for entry in entries if entry.job is not None})
+    if not answer.jobs:
+        server.face.on_idle()
+    return Taken(answer.jobs, lapsed=answer.lapsed, next_at=answer.next_at, now=answer.now)
+
+
+async def _take(server: Server, claim: Claim, entries: list[Entry]) -> tuple[_Taken, list[bytes]]:
+    """What was taken, and entries of the face that were not looked at yet, the next one last."""
+    face, now = server.face, server.clock.now()
     ask: dict[str, Any] = {
         "worker": claim.worker,
         "claim_id": claim.claim_id,
@@ -36,15 +51,32 @@ async def take(server: Server, claim: Claim) -> Taken:
         "memory": claim.memory,
         "lease": claim.lease,
         "calm": server.clock.calm(),
+        "face": face.name,
+        "look": face.look(claim.slots),
+        "at": face.written(now) if face.on else "",
+        "entries": [
+            {"raw": raw(entry.raw), "dead": raw(face.dead(entry, now))}
+            if entry.job is None
+            else {"raw": raw(entry.raw), "job": new(server, submitted(entry.job, UNSAID), entry.request)}
+            for entry in entries
+        ],
     }
-    answer = _taken.decode(await server.run("take", packed(ask)))
+    said = await server.run("take", packed(ask))
+    text, *waiting = said if isinstance(said, list) else [said]
+    answer = _taken.decode(text)
     server.heard(answer.now)
-    return Taken(answer.jobs, lapsed=answer.lapsed, next_at=answer.next_at, now=answer.now)
+    return answer, waiting
 
 
 async def lapsed(server: Server, queues: Sequence[str] | None, limit: int, memory: int | None) -> list[Job]:
     """As `Store.lapsed`."""
-    ask = {"queues": queues, "limit": limit, "memory": memory, "calm": server.clock.calm()}
+    ask = {
+        "queues": queues,
+        "limit": limit,
+        "memory": memory,
+        "calm": server.clock.calm(),
+        "face": server.face.name,
+    }
     now, jobs = _lapsed.decode(await server.run("lapsed", packed(ask)))
     server.heard(now)
     return jobs
@@ -58,6 +90,8 @@ async def extend(server: Server, worker: Worker, leases: Sequence[Held], lease: 
         "record": raw(encode(replace(worker, seen_at=UNSAID))),
         "leases": [(held.id, held.token, held.started) for held in leases],
         "lease": lease,
+        "face": server.face.name,
+        "shown": raw(server.face.worker(worker, server.clock.now())) if server.face.on else None,
     }
     now, cancelled, lost = _extended.decode(await server.run("extend", packed(ask)))
     server.heard(now)

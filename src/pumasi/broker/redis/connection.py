@@ -56,9 +56,7 @@ class Line:
                     self._give_up(wire, refusal)
                     raise
                 self._move(wire, refusal)
-        raise Unavailable(
-            "the Redis cluster at {place} is moving our keys; try again in a while", place=self._address.place
-        )
+        raise self._is_moving()
 
     def tell(self, command: bytes) -> bool:
         """Send a command without waiting for its reply; False when there is no connection just now."""
@@ -83,18 +81,28 @@ class Line:
         return await asyncio.shield(self._making)
 
     async def _make(self) -> Wire:
-        wire = await first_connected(self._address, self._node)
-        try:
-            await self._greet(wire)
-        except (Gone, Refusal) as error:
-            wire.abort()
-            self._node = None
-            raise translated(error, self._address.place) from error
-        except BaseException:
-            wire.abort()
-            raise
-        self._wire = wire
-        return wire
+        for _ in range(_MOVES):
+            wire = await first_connected(self._address, self._node)
+            try:
+                await self._greet(wire)
+            except (Gone, Refusal) as error:
+                if isinstance(error, Refusal) and error.code == "MOVED":
+                    self._move(wire, error)
+                    continue
+                wire.abort()
+                self._node = None
+                raise translated(error, self._address.place) from error
+            except BaseException:
+                wire.abort()
+                raise
+            self._wire = wire
+            return wire
+        raise self._is_moving()
+
+    def _is_moving(self) -> Unavailable:
+        return Unavailable(
+            "the Redis cluster at {place} is moving our keys; try again in a while", place=self._address.place
+        )
 
     def _move(self, wire: Wire, refusal: Refusal) -> None:
         """Go on at the node that a cluster names: `MOVED slot host:port`."""

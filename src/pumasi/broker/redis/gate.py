@@ -27,17 +27,18 @@ _REFUSALS: dict[str, tuple[type[Error], str]] = {
     "NOPERM": (Invalid, "Redis at {place} does not allow this user a command ({detail}); extend its rights (ACL)"),
     "WRONGTYPE": (Invalid, "keys at {place} hold something else than ours; choose another prefix"),
 }
+_SENTINELS = (Unavailable, "the sentinels at {place} know no primary that is up ({detail}); try again in a while")
 _BY_TEXT: tuple[tuple[str, tuple[type[Error], str]], ...] = (
     ("max number of clients", (Unavailable, "Redis at {place} takes no more connections; raise its maxclients")),
     ("index is out of range", (Invalid, "Redis at {place} has no database of this number; name another in the URL")),
     ("SELECT is not allowed in cluster mode", (Invalid, "a Redis cluster has database 0 only; leave the number out")),
     ("without any password configured", (Invalid, _LOGIN)),
+    ("No master found", _SENTINELS),
     ("No such master", (Unavailable, "the sentinels at {place} know no such service; check its name in the URL")),
 )
 _OTHER = (Unavailable, "Redis at {place} failed: {detail}")
 _GONE = (Unavailable, "Redis at {place} did not answer ({detail}); try again")
 _REACH = (Unavailable, "Redis at {place} cannot be reached: {detail}")
-_SENTINELS = (Unavailable, "the sentinels at {place} know no primary that is up ({detail}); try again in a while")
 _TEXT = (Invalid, "a text is no valid Unicode; leave out lone surrogates")
 
 

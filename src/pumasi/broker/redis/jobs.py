@@ -7,6 +7,8 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import fields, replace
 
+from pumasi.broker.classic import MAX_DATA
+from pumasi.broker.redis import blobs
 from pumasi.broker.redis.pieces import piece
 from pumasi.broker.redis.server import Server
 from pumasi.broker.store import Inserted
@@ -51,6 +53,9 @@ class _New(Struct, frozen=True, omit_defaults=True):
     created_at: float | None = None
     ended_at: float | None = None
     log: list[msgspec.Raw] | None = None
+    #: of a job from the face: its request_id, and the request but for the closing brace
+    external: str | None = None
+    request: msgspec.Raw | None = None
 
 
 class _Inserted(Struct, array_like=True):
@@ -84,7 +89,10 @@ def label_key(name: str, value: str) -> str:
     return encode([name, value]).decode()
 
 
-def _new(job: Job, **more: Any) -> _New:
+def new(server: Server, job: Job, request: bytes | None = None, **more: Any) -> _New:
+    """A job as it is stored anew; `request` is what it came from, when it came by the face."""
+    if server.face.on and job.external_id is not None:
+        more |= {"external": job.external_id, "request": raw((request or server.face.request(job))[:-1])}
     return _New(
         id=job.id,
         text=raw(encode(job)[:-1]),
@@ -119,7 +127,7 @@ async def insert(server: Server, jobs: Sequence[Job], max_pending: int) -> Inser
     if not jobs:
         return Inserted()
     asked = [lifecycle.submitted(job, UNSAID) for job in jobs]
-    answer = _inserted.decode(await server.run("insert", packed([[_new(job) for job in asked], max_pending])))
+    answer = _inserted.decode(await server.run("insert", packed([[new(server, job) for job in asked], max_pending])))
     server.heard(answer.now)
     if answer.conflict:
         kind, place, before, other = answer.conflict
@@ -153,8 +161,9 @@ async def adopt(server: Server, entries: Sequence[tuple[Job, Sequence[Record]]])
     """As `Store.adopt`."""
     if not entries:
         return 0
-    new = [
-        _new(
+    records = [
+        new(
+            server,
             replace(job, revision=0, change=0),
             created_at=job.created_at,
             ended_at=job.ended_at if job.ended else None,
@@ -162,7 +171,7 @@ async def adopt(server: Server, entries: Sequence[tuple[Job, Sequence[Record]]])
         )
         for job, records in entries
     ]
-    count, conflict = _adopted.decode(await server.run("adopt", packed([new, RECORD_BYTES])))
+    count, conflict = _adopted.decode(await server.run("adopt", packed([records, RECORD_BYTES])))
     if conflict:
         kind, place, id = conflict
         job = entries[place][0]
@@ -199,14 +208,17 @@ class _Next(Struct, frozen=True):
     priority: int
     memory: int
     limit: str
+    #: of a job from the face that ends: its request_id, the hash that tells of it, and what is told
+    told: tuple[str, str, msgspec.Raw] | None = None
 
 
 async def swap(server: Server, pairs: Sequence[tuple[Job, Job]], *, same_lease: bool) -> list[Job | None]:
     """As `Store.swap`, and with `same_lease` off as `Store.settle`."""
     if not pairs:
         return []
-    asked = packed([_next(old, new, same_lease) for old, new in pairs])
-    now, answers = _swapped.decode(await server.run("swap", asked))
+    asked = [_next(old, new, same_lease, await _told(server, old, new)) for old, new in pairs]
+    ask = {"pairs": asked, "face": server.face.name}
+    now, answers = _swapped.decode(await server.run("swap", packed(ask)))
     server.heard(now)
     stored: list[Job | None] = []
     for (_, new), answer in zip(pairs, answers, strict=True):
@@ -219,7 +231,21 @@ async def swap(server: Server, pairs: Sequence[tuple[Job, Job]], *, same_lease: 
     return stored
 
 
-def _next(old: Job, new: Job, same_lease: bool) -> _Next:
+async def _told(server: Server, old: Job, new: Job) -> tuple[str, str, msgspec.Raw] | None:
+    """What the face says of a job that ends here."""
+    if not server.face.on or new.external_id is None or old.ended or not new.ended:
+        return None
+    result = new.result
+    if new.result_blob is not None and new.result_size <= MAX_DATA:
+        data = await blobs.get(server, new.result_blob)
+        result = None if data is None else data.decode()
+    elif new.result_blob is not None:
+        result = " " * new.result_size  # its size is what is told of it
+    status, reply = server.face.told(new, result)
+    return new.external_id, status, raw(reply)
+
+
+def _next(old: Job, new: Job, same_lease: bool, told: tuple[str, str, msgspec.Raw] | None) -> _Next:
     return _Next(
         id=old.id,
         revision=old.revision,
@@ -236,4 +262,5 @@ def _next(old: Job, new: Job, same_lease: bool) -> _Next:
         priority=new.priority,
         memory=new.required_memory,
         limit=limit_text(new),
+        told=told,
     )

@@ -34,6 +34,7 @@ async def purge(
             "blobs": BLOBS,
             "chunks": CHUNKS,
             "minute": TIDY,
+            "face": server.face.name,
         }
     )
     gone, more = 0, True

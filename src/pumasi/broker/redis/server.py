@@ -1,6 +1,7 @@
 """The server: scripts by name, its clock, and what it must be for us to trust it with jobs."""
 
 from collections.abc import Callable
+from datetime import tzinfo
 from typing import Any
 
 from msgspec import Struct
@@ -8,6 +9,7 @@ from msgspec import Struct
 from pumasi.broker.clock import ServerClock
 from pumasi.broker.redis.address import Address
 from pumasi.broker.redis.connection import Lines
+from pumasi.broker.redis.face import Face
 from pumasi.broker.redis.gate import translated
 from pumasi.broker.redis.scripts import SCRIPTS
 from pumasi.broker.redis.wire import Refusal, Value, Wire, packed, part
@@ -35,8 +37,9 @@ class Facts(Struct, frozen=True):
 class Server:
     """A server, asked from any event loop of this process."""
 
-    def __init__(self, address: Address, clock: Callable[[], float] | None = None) -> None:
+    def __init__(self, address: Address, clock: Callable[[], float] | None = None, zone: tzinfo | None = None) -> None:
         self.address = address
+        self.face = Face(address, zone)
         self.clock = ServerClock(clock)
         self.prefix = f"{{{address.prefix}}}:"
         self.facts = Facts()
@@ -105,6 +108,8 @@ class Server:
                 "redis.conf, or: redis-cli CONFIG SET appendonly yes"
             )
             return [Invalid(text, place=place)]
+        if self.address.way == "cluster":
+            return [Invalid("on a Redis cluster requests of other programs (a list of theirs) are not looked at")]
         return []
 
     # -- a new connection -----------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 -- extend: a worker says it is alive, and its leases go on; [now, [those cancelled], [those lost]], by place
--- needs: start
+-- needs: start face
 local ask = cmsgpack.unpack(ARGV[2])
 local cancelled, lost, till = {}, {}, text_of(now + ask.lease)
 
@@ -10,6 +10,7 @@ else
   call('HSET', P .. 'workers', ask.worker, ask.record:sub(1, -2) .. ',"seen_at":' .. text_of(now) .. '}')
   call('ZADD', P .. 'seen', now, ask.worker)
 end
+if ask.face ~= '' then face_shows_worker(ask.face, ask.worker, ask.shown) end
 for n, held in ipairs(ask.leases) do
   local id, token, started = unpack(held, 1, 3)
   local key = P .. 'job:' .. id

@@ -1,5 +1,5 @@
 -- lapsed: jobs that waited too long, then runs that have outlived their lease, of each the longest first; [now, [records]]
--- needs: start record
+-- needs: start record face
 local ask = cmsgpack.unpack(ARGV[2])
 local found = {}
 
@@ -18,6 +18,7 @@ local function lapsed_in(queue)
   end
 end
 
+if ask.face ~= '' and not ask.queues then face_looks_after_workers(ask.face) end
 local expired = ask.queues and {} or call('ZRANGEBYSCORE', P .. 'expires', '-inf', text_of(now), 'LIMIT', 0, ask.limit)
 if not ask.calm and #expired < ask.limit then
   for _, queue in ipairs(ask.queues or call('SMEMBERS', P .. 'running')) do

@@ -1,6 +1,6 @@
 -- purge: forget some of what is old; {how many jobs, whether there is more}. What is looked through as a whole is, at most
 -- once a minute.
--- needs: start shelves lanes
+-- needs: start shelves lanes face
 local ask = cmsgpack.unpack(ARGV[2])
 local more = false
 
@@ -14,8 +14,9 @@ end
 
 local function forget_job(id, state)
   local key = P .. 'job:' .. id
-  local queue, script, cause, resolved, labels, parent, digest, idempotency =
-    unpack(call('HMGET', key, 'q', 'sc', 'cs', 'rs', 'lb', 'pa', 'd', 'i'), 1, 8)
+  local queue, script, cause, resolved, labels, parent, digest, idempotency, external =
+    unpack(call('HMGET', key, 'q', 'sc', 'cs', 'rs', 'lb', 'pa', 'd', 'i', 'e'), 1, 9)
+  if external then face_forgets(ask.face, id, external) end
   unshelve(shelf(state, queue, script, cause, resolved), id)
   for _, index in ipairs({'ids', 'changes', 'ended:' .. state}) do gather('ZREM', index, id) end
   for _, label in ipairs(labels and cmsgpack.unpack(labels) or {}) do gather('ZREM', 'label:' .. label, id) end

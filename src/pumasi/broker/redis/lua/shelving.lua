@@ -31,6 +31,8 @@ local function store_new(job, change, created_at, run_at)
   field('pa', job.parent)
   field('u', job.unique)
   field('i', job.idempotency)
+  field('e', job.external)
+  field('rq', job.request)
   if job.unique or job.idempotency then field('b', job.body_hash) end
   if job.unique and not job.ended_at then call('HSET', P .. 'unique', job.unique, job.id) end
   if job.idempotency then call('HSET', P .. 'idempotency', job.idempotency, job.id) end

@@ -1,5 +1,6 @@
 -- swap: each new record where the old one still stands; [now, [[ran, started_at, progress, revision, change] or null, …]]
--- needs: start shelves lanes
+-- needs: start shelves lanes face
+local ask = cmsgpack.unpack(ARGV[2])
 local FIELDS = {'s', 'rv', 'l', 'st', 'p', 'q', 'sc', 'cs', 'rs', 'at', 'w', 'ln', 'k', 'sr', 'u', 'ex'}
 
 local function leave(id, at)
@@ -70,11 +71,12 @@ local function swapped(new)
   move(id, at, new)
   gather('ZADD', 'changes', change, id)
   write_gathered()
+  if new.told then face_tells(ask.face, id, unpack(new.told, 1, 3)) end
   return '[' .. tostring(at.s == 'running') .. ',' .. started .. ',' .. progress .. ',' .. revision .. ',' .. change .. ']'
 end
 
 local answers = {}
-for n, new in ipairs(cmsgpack.unpack(ARGV[2])) do answers[n] = swapped(new) end
+for n, new in ipairs(ask.pairs) do answers[n] = swapped(new) end
 write_waiting()
 write_tally()
 refresh_touched()

@@ -1,11 +1,39 @@
--- take: jobs for a worker; [now, whether lapsed runs come first, when something is next due or null, [records]]
--- needs: start record shelves lanes
+-- take: jobs for a worker; [now, whether lapsed runs come first, when something is next due or null, [records]],
+-- and behind that, when there are some, the entries of the face that this claim has room for, the next one last
+-- needs: start record shelves lanes shelving face
 local ask = cmsgpack.unpack(ARGV[2])
 local worker, claim_id, slots, memory = ask.worker, ask.claim_id, #ask.tokens, ask.memory
-local WANTED = {'ex', 'n', 'rv', 'sc', 'cs', 'rs', 'at', 'k'}
+local WANTED = {'ex', 'n', 'rv', 'sc', 'cs', 'rs', 'at', 'k', 'e', 'rq'}
 local till = text_of(now + ask.lease)
 local change
 local taken, aside, offers, used = {}, {}, {}, {}
+
+-- The entries of the face that this claim has room for, the next one last.
+local function in_sight()
+  local entries = {}
+  if ask.look > 0 and #ask.entries == 0 and slots > #taken then
+    entries = call('LRANGE', ask.face .. ':tasks:pending', -ask.look, -1)
+  end
+  return entries
+end
+
+-- Take entries out of the list, as long as they are still the next ones, and record them.
+local function take_in()
+  for _, entry in ipairs(ask.entries) do
+    local list = ask.face .. ':tasks:pending'
+    if call('LINDEX', list, -1) ~= entry.raw then break end
+    call('RPOP', list)
+    if entry.dead then
+      call('LPUSH', ask.face .. ':tasks:dead', entry.dead)
+    else
+      local job = entry.job
+      local run_at = job.run_at == 0 and now or job.run_at
+      job.text = job.text .. ',"created_at":' .. text_of(now) .. ',"run_at":' .. text_of(run_at)
+      store_new(job, call('INCR', P .. 'change'), now, run_at)
+    end
+  end
+  write_all()
+end
 
 local function answer(lapsed, next_at)
   return '[' .. text_of(now) .. ',' .. tostring(lapsed) .. ',' .. (next_at and text_of(next_at) or 'null') .. ',['
@@ -40,8 +68,8 @@ end
 
 local function lease(id, queue, at)
   local key = P .. 'job:' .. id
-  local expires, attempt, revision, script, cause, resolved, created_at, limit_key =
-    unpack(call('HMGET', key, unpack(WANTED)), 1, 8)
+  local expires, attempt, revision, script, cause, resolved, created_at, limit_key, external, request =
+    unpack(call('HMGET', key, unpack(WANTED)), 1, 10)
   if expires and tonumber(expires) <= now then return false end  -- a sweep will end it
   change = (change or tonumber(call('GET', P .. 'change')) or 0) + 1
   local token = ask.tokens[#taken + 1]
@@ -58,6 +86,7 @@ local function lease(id, queue, at)
   waits(queue, -1)
   used[queue] = true
   if limit_key then key_runs(limit_key, 1) end
+  if external and ask.face ~= '' then face_shows(ask.face, external, request, worker, ask.at) end
   if at.limit then note_start(at.limit, change) end
   if settings(queue).fair then
     call('HSET', P .. 'served:' .. queue, at.share, change)
@@ -158,6 +187,7 @@ local function write_taken()
   refresh_touched()
 end
 
+if #ask.entries > 0 then take_in() end
 find_held()
 if #taken > 0 or slots == 0 then return answer(false) end
 local open = {}
@@ -170,4 +200,6 @@ end
 for _, queue in ipairs(open) do wake(queue) end
 choose(open)
 write_taken()
-return answer(false, #taken == 0 and next_due(open) or nil)
+local text, entries = answer(false, #taken == 0 and next_due(open) or nil), in_sight()
+if #entries == 0 then return text end
+return {text, unpack(entries)}
