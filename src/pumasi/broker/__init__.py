@@ -8,6 +8,6 @@ costs latency, never a job, since every wait ends by itself and looks again. Pol
 and compares."""
 
 from pumasi.broker.base import Broker
-from pumasi.broker.url import connect
+from pumasi.broker.url import connect, create_job
 
-__all__ = ["Broker", "connect"]
+__all__ = ["Broker", "connect", "create_job"]

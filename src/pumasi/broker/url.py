@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from datetime import tzinfo
 from math import isfinite
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from pumasi.broker.base import LEASE, MAX_PENDING, RETENTION, Broker
@@ -113,6 +114,15 @@ def _mongodb(url: str, defaults: dict[str, float]) -> Broker:
     address, others = parsed(url)
     connection = Connection(address)
     return _broker(MongoStore(connection), MongoBell(connection), address.url, defaults | _options(others))
+
+
+async def create_job(broker: Broker, *values: Any) -> str:
+    """As `broker.mongodb.create_job`. Raises: Invalid (another broker)."""
+    if not broker.url.startswith("mongodb"):
+        raise Invalid("create_job inserts a document into MongoDB; connect to a mongodb:// URL, or use submit")
+    from pumasi.broker.mongodb import create_job as create
+
+    return await create(broker, *values)
 
 
 def _options(query: str) -> dict[str, float]:

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -171,6 +172,24 @@ class AsyncClient:
     async def discard(self, id: str) -> Job:
         """A dead letter that is one no more; its record stays. Raises: JobNotFound, Invalid, Conflict."""
         return await self._again(lambda: self._transport.discard(id))
+
+    async def create_job(
+        self,
+        request_name: str,
+        python_path: str,
+        python_args: Sequence[str] = (),
+        required_memory: float = 128,
+        scheduled_date: datetime | None = None,
+    ) -> str:
+        """Insert a document as programs of MongoDB do it, into the broker at a `mongodb://` URL; the id of its job.
+
+        It asks for `python_path` with these arguments, not before `scheduled_date` (one without an offset is this
+        host's), where so many MB are free. It is sent once: after Unavailable it may be there or not.
+
+        Raises: Invalid (another broker, a value of another kind), Unavailable.
+        """
+        await self._ready()
+        return await self._transport.create_job(request_name, python_path, python_args, required_memory, scheduled_date)
 
     async def map(
         self,

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pumasi.broker import Broker, connect
+from pumasi.broker import Broker, connect, create_job
 from pumasi.client.transport import Transport
 from pumasi.closing import closing
 from pumasi.core import job as core
@@ -54,6 +54,9 @@ class DirectTransport(Transport):
 
     async def discard(self, id: str) -> Job:
         return await self._intake.discard(id)
+
+    async def create_job(self, *values: Any) -> str:
+        return await create_job(self._broker, *values)
 
     async def logs(self, id: str, follow: bool, after: int) -> AsyncIterator[Record]:
         full = await self._id(id)

@@ -8,6 +8,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -123,6 +124,19 @@ class Client:
     def discard(self, id: str) -> Job:
         """As `AsyncClient.discard`."""
         return self._do(self._client.discard(id))
+
+    def create_job(
+        self,
+        request_name: str,
+        python_path: str,
+        python_args: Sequence[str] = (),
+        required_memory: float = 128,
+        scheduled_date: datetime | None = None,
+    ) -> str:
+        """As `AsyncClient.create_job`."""
+        return self._do(
+            self._client.create_job(request_name, python_path, python_args, required_memory, scheduled_date)
+        )
 
     def map(
         self,

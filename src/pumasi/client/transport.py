@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from pumasi.core.job import Event, Job, Page, Query, Queue, QueueSettings, Record, Stats, Worker
+from pumasi.errors import Invalid
 from pumasi.intake import JobRequest
 from pumasi.scripts.base import ScriptInfo
 
@@ -55,6 +56,10 @@ class Transport(ABC):
     @abstractmethod
     async def discard(self, id: str) -> Job:
         """A dead letter that is one no more."""
+
+    async def create_job(self, *values: Any) -> str:
+        """As `AsyncClient.create_job`. Raises: Invalid, where there is no MongoDB."""
+        raise Invalid("create_job inserts a document into MongoDB; connect to a mongodb:// URL, or use submit")
 
     @abstractmethod
     def logs(self, id: str, follow: bool, after: int) -> AsyncIterator[Record]:
