@@ -8,12 +8,13 @@ import tempfile
 from pathlib import Path
 
 import apsw
+import msgspec
 import pytest
 
 from pumasi.broker import connect
 from pumasi.broker.sqlite import SqliteStore
 from pumasi.broker.sqlite.database import MIGRATIONS
-from pumasi.core.job import Job, Query
+from pumasi.core.job import Job, Query, QueueSettings
 from pumasi.errors import Invalid, Unavailable
 from tests.broker.conformance.base import a_job, ended, submitted
 
@@ -269,3 +270,37 @@ async def test_everything_survives_reopening(tmp_path: Path) -> None:
         assert await broker.get_blob("result/a/1") == b"1"
         assert (await broker.find(Query(labels={"x": "y"}))).jobs == (job,)
         assert await broker.stats() == before
+
+
+async def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    """Its jobs, lanes and settings are there, and what is new works on them."""
+    path = tmp_path / "pumasi.db"
+    with apsw.Connection(str(path)) as old:
+        old.pragma("application_id", 0x50554D41)
+        old.execute(MIGRATIONS[0]).fetchall()
+        old.pragma("user_version", 1)
+        for seq, state in ((1, "pending"), (2, "pending"), (3, "failed")):
+            job = Job(id=f"j{seq}", script="s", priority=seq, created_at=1.0, run_at=1.0)
+            lane, ended_at = (seq, None) if state == "pending" else (None, 2.0)
+            old.execute(
+                "INSERT INTO job (seq, id, state, queue, script, memory, created_at, run_at, ended_at, cause, lane,"
+                " attempt, cancel_requested, revision, change) VALUES (?,?,?,'default','s',0,1,1,?,'',?,0,0,1,?)",
+                (seq, job.id, state, ended_at, lane, seq),
+            )
+            old.execute("INSERT INTO body VALUES (?, ?)", (seq, msgspec.json.encode(job)))
+            if lane:
+                old.execute(
+                    "INSERT INTO lane VALUES (?, 'default', ?, 0, '', NULL, 1.0, ?, 1, NULL)", (lane, seq, job.id)
+                )
+        old.execute("INSERT INTO queue VALUES ('default', 0, 7)")
+        old.execute("UPDATE counter SET change = 3")
+    old.close()
+    async with connect(f"sqlite:///{path}?retention=1e9") as broker:
+        queue = await broker.set_queue("default", QueueSettings(fair=True))
+        assert (queue.max_pending, queue.pending) == (7, 2)
+        assert [job.id for job in (await broker.find(Query(dead=True))).jobs] == ["j3"]
+        await submitted(broker, "new", share="a", priority=2)
+        leases = await broker.claim("w", ["default"], 9, 1 << 40, 0)
+        assert [lease.id for lease in leases] == ["j2", "new", "j1"]
+    with apsw.Connection(str(path)) as now:
+        assert now.pragma("user_version") == len(MIGRATIONS)
