@@ -69,6 +69,7 @@ def _facts(job: "Job", reasons: list[str]) -> Iterator[tuple[str, Any]]:
     yield _("result"), _result(job)
     if job.ended or job.cause:
         yield from report.facts(job)
+    yield _("dead letter"), _resolved(job)
     yield _("cancel"), _("asked for") if job.cancel_requested and not job.ended else None
     yield from _asked(job)
     yield from _history(job)
@@ -85,6 +86,7 @@ def _asked(job: "Job") -> Iterator[tuple[str, Any]]:
         yield _("attempts allowed"), job.retry.max_attempts
     yield _("on lost worker"), job.on_lost if job.on_lost != "retry" else None
     yield _("limit"), job.limit and _limit(job)
+    yield _("share"), job.share
     yield _("unique key"), job.unique
     yield _("retry of"), job.parent
     yield _("external id"), job.external_id
@@ -105,6 +107,12 @@ def _history(job: "Job") -> Iterator[tuple[str, Any]]:
     yield _("isolation"), job.isolation
     yield _("left open"), ", ".join(job.openings)
     yield _("files"), ", ".join(job.artifacts)
+
+
+def _resolved(job: "Job") -> str | None:
+    """Whether somebody has looked after a failed job."""
+    words = {"requeued": _("requeued"), "discarded": _("discarded")}
+    return _("nobody has looked after it; see `pumasi dead`") if job.dead else words.get(job.resolved or "")
 
 
 def _progress(job: "Job") -> str | None:
