@@ -3,10 +3,11 @@
 import pytest
 
 from pumasi.broker.bell import Bell
-from pumasi.broker.clock import ServerClock
 from pumasi.broker.mongodb import Connection, MongoBell, MongoStore, parsed
+from pumasi.broker.mongodb.times import Clock as Server
 from pumasi.broker.verbs import StoreBroker
 from tests.broker.conformance import Backend, Clock, Conformance
+from tests.broker.conformance.base import Connect
 from tests.broker.state_machine import state_machine
 from tests.servers.mongodb import Databases, mongo_databases, mongo_server, mongo_url
 
@@ -26,7 +27,7 @@ _server: list[Databases] = []
 def handle(clock: Clock, url: str, *, deaf: bool = False, **settings: float) -> StoreBroker:
     """A handle on the database at that URL, with connections and a bell of its own."""
     address, _ = parsed(url)
-    connection = Connection(address, ServerClock(clock))
+    connection = Connection(address, Server(clock))
     bell = DeafBell() if deaf else MongoBell(connection)
     return StoreBroker(MongoStore(connection), bell, url=address.url, **settings)
 
@@ -43,6 +44,11 @@ class TestMongoDeaf(Conformance):
     @pytest.fixture
     def backend(self, clock: Clock, mongo_url: str) -> Backend:
         return Backend(clock, lambda **settings: handle(clock, mongo_url, deaf=True, **settings))
+
+    async def test_a_hint_ends_with_a_ring_or_its_time(self, connect: Connect) -> None:
+        """Here it ends with its time alone."""
+        broker = await connect()
+        assert not await broker.hint("queue:default", timeout=0.02)
 
 
 @pytest.fixture(scope="class", autouse=True)

@@ -24,7 +24,10 @@ _PROGRAM = Path(sys.executable).with_name("nx-27017")
 
 
 class MongoServer(Server):
-    """The emulator; what it has acknowledged survives its end."""
+    """The emulator; what it has acknowledged survives its end, whether asked to be `durable` or not."""
+
+    def __init__(self, folder: Path, *, durable: bool = True) -> None:
+        super().__init__(folder)
 
     @property
     def url(self) -> str:

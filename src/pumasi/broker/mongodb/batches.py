@@ -3,16 +3,13 @@
 One job is stored by one insert: that accepts it. Several are accepted by one document, in these steps:
 
 1. see which are known, and who holds their keys (`keys`);
-2. touch their lanes, take change numbers, see whether their queues have room;
+2. take change numbers and the time, touch their lanes, see whether their queues have room;
 3. take their keys; store them as `staged`: no verb sees such a job;
 4. insert `{_id: batch, accepted: true}`: **this accepts the batch**;
 5. touch their lanes again if that was long ago, turn all of the batch from staged to what they are to be; remove the
    document.
 
-Whoever meets a staged job OVER seconds after step 2 (a sweep, or a submit of the same id) inserts
-`{_id: batch, accepted: false}`. Only one of the two inserts can succeed: either the batch is given up, and its jobs and
-keys are removed, or it was accepted, and step 5 is done for the submitter. `load` looks at the batch of a staged job at
-once, so an accepted job is never unknown.
+What a submitter that died has left, others bring to its end (`staging`).
 
 How many wait in a queue is counted in an index, and remembered together with the change number of that moment: as no
 job comes without a number, the queue has certainly room while the numbers taken since would fit in, too. So it is
@@ -28,16 +25,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
 from msgspec.structs import replace
-from pymongo import UpdateOne
-from pymongo.errors import BulkWriteError, DuplicateKeyError
+from pymongo.errors import DuplicateKeyError
 
-from pumasi.broker.mongodb import jobs, keys, lanes, logs
+from pumasi.broker.mongodb import jobs, keys, lanes, staging
 from pumasi.broker.mongodb.board import Document, Flight
 from pumasi.broker.mongodb.database import Database
 from pumasi.broker.mongodb.jobs import STAGED
 from pumasi.broker.mongodb.keys import Holding, Key
-from pumasi.broker.mongodb.times import OVER, Stopwatch
-from pumasi.broker.mongodb.together import together
+from pumasi.broker.mongodb.times import Stopwatch
 from pumasi.broker.store import Inserted
 from pumasi.core import lifecycle
 from pumasi.core.job import Job, Record, State
@@ -45,8 +40,8 @@ from pumasi.errors import Conflict, Unavailable
 
 #: seconds for which a submit waits for another one that has to do with the same jobs or keys
 PATIENCE = 5.0
-#: seconds that a batch which was given up is remembered
-_KEEP = 24 * 3600.0
+#: the time of what is stamped in its flight
+_LATER = 0.0
 _PAUSE = 0.005
 _PAUSE_AT_MOST = 0.2
 
@@ -75,7 +70,7 @@ async def adopt(db: Database, entries: Sequence[tuple[Job, Sequence[Record]]]) -
 async def load(db: Database, ids: Sequence[str]) -> list[Job | None]:
     """The records, None where there is none."""
     found = {job["_id"]: job for job in await _find(db, ids)}
-    if await settle_staged(db, list(found.values())):
+    if await staging.settle_staged(db, list(found.values())):
         found = {job["_id"]: job for job in await _find(db, ids)}
     known = {id: jobs.record(job) for id, job in found.items() if job["state"] != STAGED}
     return [known.get(id) for id in ids]
@@ -102,10 +97,10 @@ async def _wait(until: float, pause: float) -> float:
 
 async def _insert_one(db: Database, asked: Job, max_pending: int) -> Inserted | None:
     """One job without keys; None when another submit of this id is under way."""
-    job = lifecycle.submitted(asked, db.clock.now())
     watch = Stopwatch()
-    await lanes.touch(db, [job])
     async with db.board.flight(1) as flight:
+        job = lifecycle.submitted(asked, db.clock.now())
+        await lanes.touch(db, [job])
         if full := await _overfull(db, flight, [job], max_pending):
             (known,) = await load(db, [job.id])
             return Inserted(full=full) if known is None else Inserted((known,))
@@ -146,11 +141,11 @@ async def _overfull(db: Database, flight: Flight, fresh: Iterable[Job], max_pend
 class _Newcomers:
     """The jobs of a batch, told apart: those that are there already, and the fresh ones."""
 
-    def __init__(self, known: Mapping[str, Job], holdings: Mapping[str, Holding], now: float) -> None:
+    def __init__(self, known: Mapping[str, Job], holdings: Mapping[str, Holding], past: float) -> None:
         self._known = known
         self._holdings = holdings
         self._keys: dict[str, Job] = {}
-        self._now = now
+        self._past = past
         #: another submit may be about to store a job that holds one of the keys
         self.unsure = False
         self.fresh: dict[str, Job] = {}
@@ -187,11 +182,11 @@ class _Newcomers:
                 continue
             if holding.holder is not None and key.held_by(holding.holder):
                 return key.text, holding.holder
-            self.unsure = self.unsure or keys.pending(holding, job.id, self._now)
+            self.unsure = self.unsure or keys.pending(holding, job.id, self._past)
         return None
 
 
-async def _newcomers(db: Database, asked: Sequence[Job], now: float) -> tuple[_Newcomers, dict[str, Holding]]:
+async def _newcomers(db: Database, asked: Sequence[Job]) -> tuple[_Newcomers, dict[str, Holding]]:
     """What is known of the jobs and of their keys."""
     found = await load(db, [job.id for job in asked])
     known = {job.id: job for job in found if job is not None}
@@ -201,24 +196,24 @@ async def _newcomers(db: Database, asked: Sequence[Job], now: float) -> tuple[_N
         id: Holding(key["by"], key["at"], key["job"], holder)
         for (id, key), holder in zip(documents.items(), holders, strict=True)
     }
-    return _Newcomers(known, holdings, now), holdings
+    return _Newcomers(known, holdings, db.clock.past()), holdings
 
 
 async def _insert_all(db: Database, asked: Sequence[Job], max_pending: int) -> Inserted | None:
     """All of the jobs that are not there yet, or none; None when another submit stands in the way."""
-    now = db.clock.now()
-    newcomers, holdings = await _newcomers(db, asked, now)
+    newcomers, holdings = await _newcomers(db, asked)
     for job in asked:
-        if conflict := newcomers.add(lifecycle.submitted(job, now)):
+        if conflict := newcomers.add(lifecycle.submitted(job, _LATER)):
             return Inserted(conflict=conflict)
     if newcomers.unsure:
         return None
-    fresh = list(newcomers.fresh.values())
-    if not fresh:
+    if not newcomers.fresh:
         return Inserted(tuple(newcomers.answers))
     watch = Stopwatch()
-    await lanes.touch(db, fresh)
-    async with db.board.flight(len(fresh)) as flight:
+    async with db.board.flight(len(newcomers.fresh)) as flight:
+        now = db.clock.now()
+        fresh = [lifecycle.submitted(job, now) for job in newcomers.fresh.values()]
+        await lanes.touch(db, fresh)
         if full := await _overfull(db, flight, fresh, max_pending):
             return Inserted(full=full)
         stored = _numbered(fresh, flight)
@@ -233,8 +228,7 @@ def _numbered(fresh: Sequence[Job], flight: Flight) -> list[Job]:
 
 
 async def _adopt(db: Database, entries: Sequence[tuple[Job, Sequence[Record]]]) -> int | None:
-    now = db.clock.now()
-    newcomers, holdings = await _newcomers(db, [job for job, _ in entries], now)
+    newcomers, holdings = await _newcomers(db, [job for job, _ in entries])
     for job, _ in entries:
         if newcomers.is_new(job) and (held := newcomers.holder(job)):
             raise Conflict(key=held[0], id=held[1].id)
@@ -245,9 +239,9 @@ async def _adopt(db: Database, entries: Sequence[tuple[Job, Sequence[Record]]]) 
     if not fresh:
         return 0
     watch = Stopwatch()
-    await lanes.touch(db, [job for job in fresh if job.state is State.PENDING])
     log = {job.id: records for job, records in entries if job.id in newcomers.fresh and records}
     async with db.board.flight(len(fresh)) as flight:
+        await lanes.touch(db, [job for job in fresh if job.state is State.PENDING])
         stored = await _store(db, _numbered(fresh, flight), log, newcomers.wanted(), holdings, watch)
     return len(fresh) if stored else None
 
@@ -269,99 +263,7 @@ async def _store(
     if len(fresh) == 1 and not log:
         stored = await _put_one(db, fresh[0])
     else:
-        stored = await _stage(db, fresh, log, batch, now) and await _accept(db, fresh, batch, watch)
+        stored = await staging.stage(db, fresh, log, batch, now) and await staging.accept(db, fresh, batch, watch)
     if not stored and wanted:
         await keys.give_back(db, batch)
     return stored
-
-
-async def _stage(
-    db: Database, fresh: Sequence[Job], log: Mapping[str, Sequence[Record]], batch: str, now: float
-) -> bool:
-    staged: list[Document] = []
-    for job in fresh:
-        document = jobs.document(job)
-        becomes = {"batch": batch, "becomes": document["state"]}
-        staged.append({**document, **becomes, "state": STAGED, "deadline": now + OVER})
-    try:
-        await db.jobs.insert_many(staged, ordered=False)
-        for id, records in log.items():
-            await logs.adopt(db, id, records, batch)
-    except BulkWriteError as error:
-        await _discard(db, batch)
-        if any(bad["code"] != 11000 for bad in error.details["writeErrors"]):
-            raise
-        return False
-    return True
-
-
-async def _accept(db: Database, fresh: Sequence[Job], batch: str, watch: Stopwatch) -> bool:
-    try:
-        watch.in_time()
-        await db.batches.insert_one({"_id": batch, "accepted": True, "at": db.clock.now()})
-    except (DuplicateKeyError, Unavailable) as error:
-        # given up by somebody, or by us
-        await _discard(db, batch)
-        await keys.give_back(db, batch)
-        raise Unavailable("the submit took too long and was given up; nothing was stored, try again") from error
-    await _unstage(db, batch, fresh)
-    return True
-
-
-async def _unstage(db: Database, batch: str, staged: Sequence[Job]) -> None:
-    """Turn an accepted batch into what its jobs are to be. Safe to repeat, and side by side."""
-    mine = {"batch": {"$eq": batch}, "state": {"$eq": STAGED}}
-    gone = dict.fromkeys(("batch", "becomes"), "")
-    waiting = [job for job in staged if job.state is State.PENDING]
-    await lanes.touch(db, waiting)
-    timed = [
-        UpdateOne({**mine, "_id": job.id}, {"$set": {"state": "pending", "deadline": job.expires_at}, "$unset": gone})
-        for job in waiting
-        if job.expires_at is not None
-    ]
-    if timed:
-        await db.jobs.bulk_write(timed, ordered=False)
-    for state in sorted({job.state for job in staged}, key=lambda state: state is not State.PENDING):
-        change = {"$set": {"state": state.value}, "$unset": {**gone, "deadline": ""}}
-        await db.jobs.update_many({**mine, "becomes": {"$eq": state.value}}, change)
-    await db.batches.delete_one({"_id": batch, "accepted": True})
-
-
-async def _discard(db: Database, batch: str) -> None:
-    await db.logs.delete_many({"batch": {"$eq": batch}})
-    await db.jobs.delete_many({"batch": {"$eq": batch}, "state": {"$eq": STAGED}})
-
-
-# -- what others left ---------------------------------------------------------------------------------------------
-
-
-async def settle_staged(db: Database, found: Sequence[Document]) -> int:
-    """Bring the batches of these staged jobs to their end, as far as may be; how many batches came to one."""
-    batches = {job["batch"]: job["deadline"] for job in found if job["state"] == STAGED}
-    ends = await together(_settle_batch(db, batch, overdue) for batch, overdue in sorted(batches.items()))
-    return sum(ends)
-
-
-async def _settle_batch(db: Database, batch: str, overdue: float) -> bool:
-    known = await db.batches.find_one({"_id": batch})
-    if known is None:
-        now = db.clock.now()
-        if overdue > now:  # its submitter is at it
-            return False
-        try:
-            await db.batches.insert_one({"_id": batch, "accepted": False, "at": now})
-        except DuplicateKeyError:
-            known = await db.batches.find_one({"_id": batch})
-    if known is None or not known["accepted"]:
-        await _discard(db, batch)
-        await keys.give_back_unheld(db, batch)
-        return True
-    mine = {"batch": {"$eq": batch}, "state": {"$eq": STAGED}}
-    staged = await db.jobs.find(mine).to_list()
-    await _unstage(db, batch, [jobs.record({**job, "state": job["becomes"]}) for job in staged])
-    return True
-
-
-async def forget(db: Database, now: float) -> None:
-    """Drop what is known of batches that came to their end long ago."""
-    await db.batches.delete_many({"at": {"$lt": now - _KEEP}})

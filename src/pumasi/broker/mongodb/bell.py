@@ -37,7 +37,7 @@ _EVERYTHING = "*"
 _GAP = 0.02
 #: seconds between two looks: doubled from the first to the last
 _LOOK = 0.02
-_LOOK_AT_MOST = 3.0
+_LOOK_AT_MOST = 4.0
 #: seconds that a server holds back the answer of a stream
 _AWAIT = 5.0
 #: a stream that answers sooner with nothing does not wait for us

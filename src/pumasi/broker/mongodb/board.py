@@ -1,7 +1,7 @@
 """The board: one document that all who use the store look at.
 
-    {_id: "board", schema, change: the latest change number, settings: how often settings changed, queues: [settings],
-     flights: {name: [below, at]}}
+    {_id: "board", schema, change: the latest change number, now: when it was taken, settings: how often settings
+     changed, queues: [settings], flights: {name: [below, at]}}
 
 **Change numbers.** A write takes its numbers from the board first, then writes the job. Between the two its number is
 *in flight*: a later number may become visible before it. So the one update that takes numbers also notes a flight,
@@ -12,6 +12,9 @@ change that is still to come. Flights of a crashed process count no more after `
 Flights are struck off with the next numbers taken, or in the background before a hint is sent, so they cost next to
 nothing. Numbers are taken with write concern 1: should a failover lose one, the write that follows it is in the log of
 the same server after it, and is lost with it or not at all.
+
+The same update tells the server's time: so what is stamped in a flight has the right one, even just after the server's
+clock was set.
 
 **Nothing new.** No job changes without a number. So if the change number, and that of the settings, are what they were
 before a look that found nothing, and no flights were under way then, there is still nothing to be found.
@@ -29,8 +32,7 @@ from pymongo import ReturnDocument, WriteConcern
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import PyMongoError
 
-from pumasi.broker.clock import ServerClock
-from pumasi.broker.mongodb.times import OVER, Stopwatch
+from pumasi.broker.mongodb.times import Clock, Stopwatch, seconds
 from pumasi.broker.mongodb.together import given_up
 from pumasi.core.job import QueueSettings
 from pumasi.errors import Unavailable
@@ -90,7 +92,7 @@ class Flight(Stopwatch):
 class Board:
     """The board, as one event loop of one process uses it."""
 
-    def __init__(self, collection: AsyncCollection[Document], clock: ServerClock) -> None:
+    def __init__(self, collection: AsyncCollection[Document], clock: Clock) -> None:
         self._collection = collection
         self._hasty = collection.with_options(write_concern=WriteConcern(1))
         self._clock = clock
@@ -122,13 +124,16 @@ class Board:
         self._flown += 1
         name, now = f"{self._name}{self._flown}", self._clock.now()
         done = list(self._done)
-        update: Document = {"$inc": {"change": n}, "$set": {f"flights.{name}": [self._seen, now]}}
+        taken = {"$inc": {"change": n}, "$set": {f"flights.{name}": [self._seen, now]}}
+        update: Document = {**taken, "$currentDate": {"now": True}}
         if done:
             update["$unset"] = {f"flights.{other}": "" for other in done}
         found = await self._hasty.find_one_and_update(_BOARD, update, return_document=ReturnDocument.AFTER)
         self._done.difference_update(done)
         sight = self._sight(found)
-        self._done.update(_over(sight, now))
+        if found is not None:
+            self._clock.heard(seconds(found["now"]))
+        self._done.update(_over(sight, self._clock.past()))
         try:
             yield Flight(sight.change, n, sight)
         except PyMongoError:
@@ -141,13 +146,13 @@ class Board:
 
     def horizon(self, sight: Sight) -> int:
         """The greatest number below which no change is still to come."""
-        now = self._clock.now()
-        return min((below for below, at in self._others(sight).values() if at > now - OVER), default=sight.change)
+        past = self._clock.past()
+        return min((below for below, at in self._others(sight).values() if at > past), default=sight.change)
 
     def calm(self, sight: Sight) -> bool:
         """Whether nothing was in flight."""
-        now = self._clock.now()
-        return all(at <= now - OVER for _, at in self._others(sight).values())
+        past = self._clock.past()
+        return all(at <= past for _, at in self._others(sight).values())
 
     async def set_queue(self, name: str, settings: QueueSettings) -> None:
         """Change the settings of one queue."""
@@ -196,6 +201,6 @@ class Board:
             await self.strike()
 
 
-def _over(sight: Sight, now: float) -> set[str]:
+def _over(sight: Sight, past: float) -> set[str]:
     """Flights whose time is over: whoever took them is gone."""
-    return {name for name, (_, at) in sight.flights.items() if at <= now - OVER}
+    return {name for name, (_, at) in sight.flights.items() if at <= past}

@@ -214,7 +214,7 @@ class Choice:
         if len(due) < len(found):
             self.times.append(found[len(due)]["run_at"])
         if not line.jobs and not line.taken:
-            await lanes.raise_head(self._db, line.lane, found[0]["run_at"] if found else None, self._now)
+            await lanes.raise_head(self._db, line.lane, found[0]["run_at"] if found else None)
 
     def _leave(self, line: _Line) -> None:
         """It is empty; unless a gate gives something back."""

@@ -24,7 +24,7 @@ from pumasi.broker.store import Claim, Taken
 from pumasi.core.job import Job
 
 #: seconds for which it is believed that there is nothing, although nothing has changed
-_QUIET = 30.0
+_QUIET = 60.0
 
 
 async def take(connection: Connection, db: Database, claim: Claim) -> Taken:

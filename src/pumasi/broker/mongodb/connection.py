@@ -12,22 +12,18 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from pymongo import AsyncMongoClient, monitoring
 from pymongo.errors import PyMongoError
 
-from pumasi.broker.clock import ServerClock
 from pumasi.broker.mongodb.address import Address
 from pumasi.broker.mongodb.board import Document
 from pumasi.broker.mongodb.database import Database
 from pumasi.broker.mongodb.gate import gate
-from pumasi.broker.mongodb.times import CALL
+from pumasi.broker.mongodb.times import CALL, HELLO, Clock, seconds
 from pumasi.errors import Unavailable
 
-#: seconds between two answers of a server in the background
-_HELLO = 20.0
 #: seconds for which the time of an answer is exact enough to take a lease from its owner by
 _FRESH = 2.0
 #: seconds that closing the client of another event loop may take
@@ -55,7 +51,7 @@ class _Listener(monitoring.ServerHeartbeatListener):
 class _Heard:
     """What is known of the server from its answers to `hello`."""
 
-    def __init__(self, clock: ServerClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._silences = 0
         self._met: tuple[object, ...] | None = None
@@ -86,9 +82,9 @@ class _Heard:
 class Connection:
     """Hands out the database of the running event loop."""
 
-    def __init__(self, address: Address, clock: ServerClock | None = None) -> None:
+    def __init__(self, address: Address, clock: Clock | None = None) -> None:
         self.place = address.place
-        self.clock = clock or ServerClock()
+        self.clock = clock or Clock()
         self._address = address
         self._heard = _Heard(self.clock)
         self._lock = threading.Lock()
@@ -143,7 +139,7 @@ class Connection:
                 timeoutMS=int(CALL * 1000),
                 connectTimeoutMS=int(CALL * 1000),
                 serverSelectionTimeoutMS=int(CALL * 1000),
-                heartbeatFrequencyMS=int(_HELLO * 1000),
+                heartbeatFrequencyMS=int(HELLO * 1000),
                 event_listeners=[_Listener(self._heard)],
             )
             try:
@@ -161,8 +157,3 @@ class Connection:
         if known is not database:  # another task of this loop was faster
             await database.close()
         return known
-
-
-def seconds(at: datetime) -> float:
-    """Unix time; a time without offset is UTC."""
-    return (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp()

@@ -11,9 +11,9 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 from pymongo.read_concern import ReadConcern
 
-from pumasi.broker.clock import ServerClock
 from pumasi.broker.mongodb.board import SCHEMA, Board, Document
 from pumasi.broker.mongodb.schema import CLASSIC, INDEXES
+from pumasi.broker.mongodb.times import Clock
 
 Collection = AsyncCollection[Document]
 
@@ -46,7 +46,7 @@ class Database:
     """The collections of one broker. What was written is on a majority of the servers, and in their journals."""
 
     def __init__(
-        self, client: AsyncMongoClient[Document], name: str, classic: str, clock: ServerClock, *, replicated: bool
+        self, client: AsyncMongoClient[Document], name: str, classic: str, clock: Clock, *, replicated: bool
     ) -> None:
         self.client = client
         self.clock = clock

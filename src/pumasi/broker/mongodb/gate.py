@@ -19,6 +19,9 @@ _NO_ROOM = {14031: "OutOfDiskSpace"}
 #: BSONObjectTooLarge, KeyTooLong, and an update that makes a document too large
 TOO_LARGE = frozenset({10334, 17280, 17419, 17420})
 
+#: FailedToParse, TypeMismatch, IllegalOperation, CommandNotFound, InvalidOptions, InvalidNamespace, CommandNotSupported
+_UNKNOWN = frozenset({9, 14, 20, 59, 72, 73, 115})
+
 _TEXTS: tuple[tuple[type[Exception] | tuple[type[Exception], ...], type[Error], str], ...] = (
     (
         (errors.InvalidURI, errors.ConfigurationError, errors.InvalidName),
@@ -64,6 +67,9 @@ def translated(error: Exception, place: str) -> Error:
         return Unavailable("MongoDB at {place} has no room on its disk; free space there, then try again", place=place)
     if code in TOO_LARGE:
         return Invalid("this is larger than the MongoDB broker can keep, or no valid text")
+    if code in _UNKNOWN:
+        text = "MongoDB at {place} does not know what is asked of it (code {code}); it has to be version 4.4 or newer"
+        return Invalid(text, place=place, code=code)
     for kinds, ours, text in _TEXTS:
         if isinstance(error, kinds):
             return ours(text, place=place, kind=kind, code=code)

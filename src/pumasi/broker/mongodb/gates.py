@@ -33,14 +33,11 @@ from pumasi.broker.mongodb.lanes import hashed, open_all
 from pumasi.broker.mongodb.times import OVER
 from pumasi.core.job import KeyLimit
 from pumasi.core.limits import free_at
-from pumasi.errors import Unavailable
 
 #: starts that are kept although no limit looks so far back
 _SPARE = 64
 #: more elements than any document holds
 MAX_SLICE = 2**31 - 1
-#: how often a start outside a claim tries to be the only one
-_TRIES = 100
 
 
 class Place(Struct, frozen=True):
@@ -58,13 +55,13 @@ class Place(Struct, frozen=True):
 class Gate:
     """A gate as it was read, and as this claim has added to it."""
 
-    def __init__(self, id: str, found: Document | None, running: Sequence[Document], now: float) -> None:
+    def __init__(self, id: str, found: Document | None, running: Sequence[Document], now: float, past: float) -> None:
         self.id = id
         self.now = now
         self.version: int | None = None if found is None else found["version"]
         found = found or {}
         held: dict[str, Any] = found.get("held", {})
-        self.stale = {token: place for token, place in held.items() if place[3] <= now - OVER}
+        self.stale = {token: place for token, place in held.items() if place[3] <= past}
         self._held = {token: place for token, place in held.items() if token not in self.stale}
         self._starts = [*found.get("starts", []), *(place[3] for place in self._held.values())]
         self._starts.sort()
@@ -75,10 +72,17 @@ class Gate:
         runs = {run["_id"]: run["share"] for run in running}
         runs |= {place[0]: place[1] for place in self._held.values()}
         self.running = len(runs)
+        #: starts among the stale places
+        self.begun: Sequence[float] = ()
         #: places that this claim is about to take
         self.added = 0
         self._shares = Counter(runs.values())
         self._turns = max(self._served.values(), default=0)
+
+    def count(self, begun: Sequence[float]) -> None:
+        """Starts that nobody has noted yet."""
+        self.begun = begun
+        self._starts = sorted([*self._starts, *begun])
 
     def free_at(self, limit: KeyLimit) -> float | None:
         """When one more may start, as `core.limits.free_at` has it."""
@@ -135,7 +139,14 @@ async def _read(db: Database, id: str, running: Document, now: float) -> Gate:
     found = await db.gates.find_one({"_id": id})
     # only then who runs: the other way round, one claimed in between would be missed
     runs = await db.jobs.find(running, {"share": 1, "lease_until": 1}).to_list()
-    return Gate(id, found, runs, now)
+    return await known(db, Gate(id, found, runs, now, db.clock.past()))
+
+
+async def known(db: Database, gate: Gate) -> Gate:
+    """With those started whose claims were never confirmed."""
+    if gate.stale:
+        gate.count(await _begun(db, gate))
+    return gate
 
 
 async def reserve(db: Database, gate: Gate, places: Sequence[Place], queue: str | None) -> bool:
@@ -158,8 +169,8 @@ async def reserve(db: Database, gate: Gate, places: Sequence[Place], queue: str 
     }
     if gate.stale:
         update["$unset"] = {f"held.{token}": "" for token in gate.stale}
-        if begun := await _begun(db, gate):
-            update["$push"] = _kept(begun, max(gate.most, most))
+        if gate.begun:
+            update["$push"] = kept(gate.begun, max(gate.most, most))
     same = {"_id": gate.id, "version": {"$eq": gate.version}}
     return bool((await db.gates.update_one(same, update)).matched_count)
 
@@ -170,41 +181,10 @@ async def confirm(db: Database, gate: Gate, places: Sequence[Place], won: Iterab
     update: Document = {"$unset": {f"held.{place.token}": "" for place in places}}
     starts = [gate.now for place in places if place.token in tokens and _counts(place)]
     if starts:
-        update["$push"] = _kept(starts, max(gate.most, _lookback(places)[1]))
+        update["$push"] = kept(starts, max(gate.most, _lookback(places)[1]))
     await db.gates.update_one({"_id": gate.id}, update)
     # some lane may have been closed because of these
     await open_all(db, {place.limit.key for place in places if place.limit is not None and place.token not in tokens})
-
-
-async def acquire(db: Database, limit: KeyLimit, n: int) -> float:
-    """As `Store.acquire`."""
-    for _ in range(_TRIES):
-        now = db.clock.now()
-        gate = Gate(key_gate(limit.key), await db.gates.find_one({"_id": key_gate(limit.key)}), [], now)
-        free = gate.free_for(limit, n)
-        if free is not None and free > now:
-            return free - now
-        if await _start(db, gate, limit, n):
-            return 0.0
-    raise Unavailable("too many ask for starts under the limit {key!r} at once; try again", key=limit.key)
-
-
-async def _start(db: Database, gate: Gate, limit: KeyLimit, n: int) -> bool:
-    most = limit.count or 0
-    if gate.version is None:
-        first = {"_id": gate.id, "version": 1, "held": {}, "starts": [gate.now] * n, "queue": None, "served": {}}
-        try:
-            await db.gates.insert_one({**first, "period": limit.period, "most": most})
-        except DuplicateKeyError:
-            return False
-        return True
-    update = {
-        "$inc": {"version": 1},
-        "$push": _kept([gate.now] * n, max(gate.most, most)),
-        "$max": {"period": float(limit.period), "most": most},
-    }
-    same = {"_id": gate.id, "version": {"$eq": gate.version}}
-    return bool((await db.gates.update_one(same, update)).matched_count)
 
 
 async def _begun(db: Database, gate: Gate) -> list[float]:
@@ -231,7 +211,7 @@ def _lookback(places: Sequence[Place]) -> tuple[float, int]:
     )
 
 
-def _kept(starts: Sequence[float], most: int) -> Document:
+def kept(starts: Sequence[float], most: int) -> Document:
     """A push of starts that keeps as many as are looked at, and some more: side by side they do not come in order."""
     return {"starts": {"$each": sorted(starts), "$slice": -min(most + _SPARE, MAX_SLICE)}}
 
@@ -248,7 +228,7 @@ async def forget(db: Database, now: float) -> None:
             shares = {hashed(share) for share in await db.jobs.distinct("share", live)}
             if gone := [share for share in served if share not in shares]:
                 await _drop(db, found, {"$unset": {f"served.{share}": "" for share in gone}, "$inc": {"version": 1}})
-        elif queue is None and not _looked_at(found, now):
+        elif queue is None and not _looked_at(found, now, db.clock.past()):
             same = {"_id": found["_id"], "version": {"$eq": found["version"]}}
             await db.gates.delete_one(same)
 
@@ -257,6 +237,7 @@ async def _drop(db: Database, found: Document, update: Document) -> None:
     await db.gates.update_one({"_id": found["_id"], "version": {"$eq": found["version"]}}, update)
 
 
-def _looked_at(found: Document, now: float) -> bool:
-    recent = any(at > now - found["period"] for at in found["starts"])
-    return recent or any(place[3] > now - OVER for place in found["held"].values())
+def _looked_at(found: Document, now: float, past: float) -> bool:
+    held = [place[3] for place in found["held"].values()]
+    recent = any(at > now - found["period"] for at in [*found["starts"], *held])
+    return recent or any(at > past for at in held)

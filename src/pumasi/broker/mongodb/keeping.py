@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from pumasi.broker.mongodb import batches, blobs, classic, gates, lanes, logs, mending
+from pumasi.broker.mongodb import blobs, classic, gates, lanes, logs, mending, staging
 from pumasi.broker.mongodb.board import Document
 from pumasi.broker.mongodb.database import Database
 from pumasi.core.job import Queue, State, Worker
@@ -40,7 +40,7 @@ async def forget_rest(db: Database, strays_before: float, scripts_before: float,
     await blobs.forget_rest(db, strays_before, scripts_before, now)
     await lanes.forget(db, now)
     await gates.forget(db, now)
-    await batches.forget(db, now)
+    await staging.forget(db, now)
     await mending.check(db)
 
 

@@ -18,7 +18,6 @@ from pymongo.errors import DuplicateKeyError
 from pumasi.broker.mongodb.board import Document
 from pumasi.broker.mongodb.database import Database
 from pumasi.broker.mongodb.lanes import hashed
-from pumasi.broker.mongodb.times import OVER
 from pumasi.core.job import Job
 
 
@@ -60,9 +59,9 @@ async def find(db: Database, keys: Iterable[Key]) -> dict[str, Document]:
     return {key["_id"]: key for key in found}
 
 
-def pending(holding: Holding, job: str, now: float) -> bool:
+def pending(holding: Holding, job: str, past: float) -> bool:
     """Whether somebody else may be about to store the job that holds the key."""
-    return holding.holder is None and holding.job != job and holding.at > now - OVER
+    return holding.holder is None and holding.job != job and holding.at > past
 
 
 async def take(

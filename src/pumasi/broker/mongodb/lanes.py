@@ -160,12 +160,13 @@ async def next_at(db: Database, queues: Sequence[str], now: float) -> float | No
     return found[0]["at"] if found else None
 
 
-async def raise_head(db: Database, lane: Lane, head: float | None, now: float) -> None:
+async def raise_head(db: Database, lane: Lane, head: float | None) -> None:
     """Nothing of a lane is due before `head` (None: nothing waits in it)."""
-    if lane.touched_at > now - OVER or db.clock.calm():
+    past = db.clock.past()
+    if lane.touched_at > past or db.clock.calm():
         return
     until = NEVER if head is None else float(head)
-    same = {"_id": lane.id, "touched_at": {"$lte": now - OVER}, "opened": {"$eq": lane.opened}}
+    same = {"_id": lane.id, "touched_at": {"$lte": past}, "opened": {"$eq": lane.opened}}
     await db.lanes.update_one(same, {"$set": {"head": until, "at": until}})
 
 

@@ -14,7 +14,7 @@ from pumasi.core import lifecycle
 from pumasi.errors import Invalid
 
 #: seconds between two looks of a process
-_MEND = 30.0
+_MEND = 60.0
 #: records, and documents, of one look
 _MOST = 100
 

@@ -8,10 +8,11 @@ from msgspec.structs import replace
 from pymongo import ReturnDocument, UpdateOne
 
 from pumasi.broker.mongodb import jobs, mending, outlet
-from pumasi.broker.mongodb.batches import settle_staged
 from pumasi.broker.mongodb.board import Document
-from pumasi.broker.mongodb.connection import Connection, seconds
+from pumasi.broker.mongodb.connection import Connection
 from pumasi.broker.mongodb.database import Database, among
+from pumasi.broker.mongodb.staging import settle_staged
+from pumasi.broker.mongodb.times import seconds
 from pumasi.broker.mongodb.together import together
 from pumasi.broker.store import Extended
 from pumasi.core import lifecycle

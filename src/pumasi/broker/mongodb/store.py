@@ -10,12 +10,12 @@ from pumasi.broker.mongodb import (
     blobs,
     claims,
     classic,
-    gates,
     inlet,
     jobs,
     keeping,
     logs,
     outlet,
+    rates,
     runs,
     search,
 )
@@ -116,7 +116,7 @@ class MongoStore(Store):
         return gone
 
     async def acquire(self, limit: KeyLimit, n: int) -> float:
-        return await self._ask(lambda db: gates.acquire(db, limit, n))
+        return await self._ask(lambda db: rates.acquire(db, limit, n))
 
     async def queues(self) -> list[Queue]:
         return await self._ask(keeping.queues)

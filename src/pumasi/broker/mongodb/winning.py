@@ -40,7 +40,8 @@ async def win_all(
         picks = [one for one in chosen if isinstance(one, Pick)]
         asked = [one for one in chosen if isinstance(one, Entry)]
         entries = [entry for entry in entries if entry not in asked]
-        tokens = claim.tokens[len(taken) :]
+        used = {job.token for job in taken}
+        tokens = [token for token in claim.tokens if token not in used]
         won, refused = await _win(db, claim, sight, choice, picks, tokens, now) if picks else ([], [])
         found = await inlet.win(db, claim, asked, tokens[len(picks) :], now) if asked else []
         taken += won + found
