@@ -40,6 +40,9 @@ def entries() -> dict[str, Entry]:
         "queues": Entry(state, _("List, pause, resume, bound or order queues.")),
         "stats": Entry(state, _("Count jobs, queues and workers.")),
         "scripts": Entry(state, _("List the scripts that can be run.")),
+        "copy": Entry(setup, _("Copy all jobs of one broker to another.")),
+        "backup": Entry(setup, _("Write the embedded broker into a file, while it works.")),
+        "restore": Entry(setup, _("Bring a backup of the embedded broker back.")),
         "config": Entry(setup, _("Show each setting and where it came from.")),
         "doctor": Entry(setup, _("Check this machine, and show what protects it.")),
     }
