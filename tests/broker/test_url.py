@@ -1,5 +1,7 @@
 """From a URL to a broker."""
 
+import sys
+
 import pytest
 
 from pumasi.broker import connect
@@ -80,3 +82,22 @@ def test_how_long_is_kept_by_how_it_ended() -> None:
     broker = connect("memory://?retention_failed=300&retention_cancelled=0", defaults=defaults)
     assert broker.retention == 100
     assert broker.retentions == {State.FAILED: 300, State.CANCELLED: 0}
+
+
+@pytest.mark.parametrize(
+    ("url", "driver", "extra"),
+    [
+        ("redis://localhost", "redis", "redis"),
+        ("postgresql://localhost/db", "psycopg", "postgres"),
+        ("mongodb://localhost/db", "pymongo", "mongodb"),
+    ],
+)
+def test_without_its_driver_a_backend_says_what_to_install(
+    url: str, driver: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in list(sys.modules):
+        if name.startswith((f"pumasi.broker.{extra}", f"{driver}.")):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, driver, None)
+    with pytest.raises(Invalid, match=rf"pip install 'pumasi\[{extra}\]'"):
+        connect(url)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, tzinfo
 from math import isfinite
-from typing import Any
+from typing import Any, TypeGuard
 
 from pumasi.core import strict
 from pumasi.core.bounds import MAX_INTEGER, checked
@@ -20,8 +20,6 @@ from pumasi.core.ids import new_id
 from pumasi.core.job import MAX_ID, Job, Retry, State
 from pumasi.errors import Invalid
 
-#: seconds of a run whose request does not say
-TIMEOUT = 300.0
 #: bytes of a result that a reply carries
 MAX_DATA = 8 * 1024 * 1024
 #: what we add to a request that is kept; a field of that name in it is ignored
@@ -60,25 +58,11 @@ def requested(request: Mapping[str, Any], zone: tzinfo | None) -> Job:
             queue=_text(request, "queue") or "default",
             priority=min(int(_number(request, "priority", 0, least=0)), 9),
             run_at=0.0 if due is None else due,
-            timeout=_number(request, "timeout", TIMEOUT, least=0.001),
+            # left out, the script's manifest says, or the worker's setting
+            timeout=None if request.get("timeout") is None else _number(request, "timeout", 0.0, least=0.001),
             retry=Retry(max_attempts=int(_number(request, "max_attempts", 1, least=1))),
         )
     )
-
-
-def request_of(job: Job, zone: tzinfo | None) -> dict[str, Any]:
-    """The request that a job could have come from."""
-    return {
-        "request_id": job.external_id,
-        "script_name": job.script,
-        "script_version": job.version,
-        "parameters": job.parameter_values,
-        "timeout": job.timeout,
-        "created_at": written(job.created_at, zone) if job.created_at else None,
-        "priority": job.priority,
-        "queue": job.queue,
-        "max_attempts": job.retry.max_attempts,
-    }
 
 
 def reply(job: Job, result: str | None, zone: tzinfo | None) -> dict[str, Any]:
@@ -131,7 +115,7 @@ def _number(request: Mapping[str, Any], name: str, default: float, *, least: flo
     value = request.get(name)
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
+    if not _is_number(value):
         raise Invalid("{name} is a number, not {value}", name=name, value=_shown(value))
     if not least <= value <= MAX_INTEGER:
         raise Invalid("{name} is at least {least:g}, not {value}", name=name, least=least, value=_shown(value))
@@ -140,14 +124,24 @@ def _number(request: Mapping[str, Any], name: str, default: float, *, least: flo
 
 def _time(request: Mapping[str, Any], name: str, zone: tzinfo | None) -> float | None:
     value = request.get(name)
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)):
+    if value is None or _is_number(value):
         return None if value is None else float(value)
     try:
         at = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
+        return (at if at.tzinfo or zone is None else at.replace(tzinfo=zone)).timestamp()
+    except (TypeError, ValueError, OverflowError):  # the zone may carry it out of the years there are
         text = "{name} is a time such as 2030-01-31T08:00:00, not {value}"
         raise Invalid(text, name=name, value=_shown(value)) from None
-    return (at if at.tzinfo or zone is None else at.replace(tzinfo=zone)).timestamp()
+
+
+def _is_number(value: object) -> TypeGuard[float]:
+    """Whether it is a number that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return isfinite(float(value))
+    except OverflowError:
+        return False
 
 
 def _shown(value: object) -> str:

@@ -6,7 +6,7 @@ may pass, `Invalid` for what will not.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -53,8 +53,15 @@ class Claim(Struct, frozen=True, kw_only=True):
     tokens: tuple[str, ...]
 
 
+#: reads a blob by its key
+Fetch = Callable[[str], Awaitable[bytes | None]]
+
+
 class Store(ABC):
     """What a backend writes. Every method is one atomic step on the server, by the server's clock."""
+
+    #: reads blobs of jobs where they are kept outside; None: they are here
+    fetch: Fetch | None = None
 
     @abstractmethod
     async def open(self) -> None:

@@ -8,8 +8,9 @@ Options in the query: `lease` (seconds; below 30 only tests are safe), `max_pend
 is kept), and for one kind of ending `retention_completed`, `retention_failed`, `retention_cancelled`.
 """
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import tzinfo
 from math import isfinite
 from typing import Any
@@ -53,6 +54,7 @@ def connect(
     if blobs:
         assert isinstance(broker, StoreBroker)
         broker.blobs = OutsideBlobs(broker.store, place(blobs))
+        broker.store.fetch = broker.blobs.get
     return broker
 
 
@@ -93,7 +95,8 @@ def _sqlite(path: str, options: dict[str, float]) -> Broker:
 
 
 def _redis(url: str, defaults: dict[str, float], zone: tzinfo | None) -> Broker:
-    from pumasi.broker.redis import RedisBell, RedisStore, Server, parsed
+    with _driver("redis"):
+        from pumasi.broker.redis import RedisBell, RedisStore, Server, parsed
 
     address, rest = parsed(url)
     server = Server(address, zone=zone)
@@ -101,7 +104,8 @@ def _redis(url: str, defaults: dict[str, float], zone: tzinfo | None) -> Broker:
 
 
 def _postgres(rest: str, defaults: dict[str, float]) -> Broker:
-    from pumasi.broker.postgres import PostgresBell, PostgresStore, parsed
+    with _driver("postgres"):
+        from pumasi.broker.postgres import PostgresBell, PostgresStore, parsed
 
     target, others = parsed(rest)
     store = PostgresStore(target)
@@ -109,7 +113,8 @@ def _postgres(rest: str, defaults: dict[str, float]) -> Broker:
 
 
 def _mongodb(url: str, defaults: dict[str, float]) -> Broker:
-    from pumasi.broker.mongodb import Connection, MongoBell, MongoStore, parsed
+    with _driver("mongodb"):
+        from pumasi.broker.mongodb import Connection, MongoBell, MongoStore, parsed
 
     address, others = parsed(url)
     connection = Connection(address)
@@ -123,6 +128,16 @@ async def create_job(broker: Broker, *values: Any) -> str:
     from pumasi.broker.mongodb import create_job as create
 
     return await create(broker, *values)
+
+
+@contextlib.contextmanager
+def _driver(extra: str) -> Iterator[None]:
+    """Where a backend is imported: its driver is an extra, which may not be there."""
+    try:
+        yield
+    except ImportError as error:
+        text = "this broker needs a driver that is not installed: pip install 'pumasi[{extra}]'"
+        raise Invalid(text, extra=extra) from error
 
 
 def _options(query: str) -> dict[str, float]:

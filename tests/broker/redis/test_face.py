@@ -98,7 +98,7 @@ async def test_what_is_left_out(broker: Broker, other: redis.Redis) -> None:
     (lease,) = await claims(broker)
     job = lease.job
     assert (job.parameters, job.timeout, job.retry.max_attempts, job.priority, job.version, job.digest) == (
-        "{}", 300, 1, 0, None, None,
+        "{}", None, 1, 0, None, None,
     )  # fmt: skip
     assert job.external_id
     assert job.external_id != job.id

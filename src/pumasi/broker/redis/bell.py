@@ -210,6 +210,8 @@ class RedisBell(Bell):
                         again = _AGAIN
                 finally:
                     await end(wire)
-            except (Error, Gone, Refusal):
+            except (Error, Gone, Refusal) as error:
+                if isinstance(error, Refusal) and error.code in ("ERR", "NOPERM"):
+                    return  # a server that cannot be asked so, or not by us: whoever waits looks again by itself
                 await asyncio.sleep(again * random.uniform(0.5, 1.0))
                 again = min(2 * again, _AGAIN_AT_MOST)

@@ -14,6 +14,9 @@ from pumasi.broker.store import Claim, Extended, Taken
 from pumasi.core.job import Held, Job, KeyLimit, Worker
 from pumasi.core.lifecycle import submitted
 
+#: times that one claim looks for entries of the face
+LOOKS = 8
+
 
 class _Taken(Struct, array_like=True):
     now: float
@@ -29,11 +32,16 @@ _acquired = msgspec.json.Decoder(tuple[float, float])
 
 
 async def take(server: Server, claim: Claim) -> Taken:
-    """As `Store.take`. Entries of the face that are in sight are taken in by a second step, and chosen among."""
+    """As `Store.take`. Entries of the face that are in sight are taken in by a second step, and chosen among.
+
+    Others may have had them by then: then the next ones are looked at, a few times.
+    """
     answer, waiting = await _take(server, claim, [])
-    if waiting and not answer.jobs:
+    for _ in range(LOOKS):
+        if not waiting:
+            break
         entries = server.face.entries(waiting)
-        answer, _ = await _take(server, claim, entries)
+        answer, waiting = await _take(server, claim, entries)
         server.face.on_recorded({entry.job.queue for entry in entries if entry.job is not None})
     if not answer.jobs:
         server.face.on_idle()
@@ -53,6 +61,8 @@ async def _take(server: Server, claim: Claim, entries: list[Entry]) -> tuple[_Ta
         "calm": server.clock.calm(),
         "face": face.name,
         "look": face.look(claim.slots),
+        "face_queue": face.queue,
+        "face_memory": face.memory,
         "at": face.written(now) if face.on else "",
         "entries": [
             {"raw": raw(entry.raw), "dead": raw(face.dead(entry, now))}

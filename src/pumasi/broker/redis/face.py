@@ -24,6 +24,7 @@ from pumasi.broker.redis.address import Address
 from pumasi.core.job import Job, Worker
 from pumasi.errors import Invalid
 
+_job = Job(id="", script="")
 #: entries that one claim looks at, beside as many as it has slots
 SPARE = 8
 
@@ -52,6 +53,10 @@ class Face:
         #: told of queues for which entries were recorded
         self.on_recorded: Callable[[set[str]], None] = lambda _: None
 
+    #: of which queue they are jobs that name none, and the memory that such a job needs
+    queue = _job.queue
+    memory = _job.required_memory
+
     @property
     def on(self) -> bool:
         """Whether there is one."""
@@ -69,10 +74,6 @@ class Face:
         """What is kept of an entry that cannot be read."""
         at = classic.written(now, self.zone)
         return _encode({"raw": entry.raw.decode("utf-8", "replace"), "reason": entry.reason, "at": at})
-
-    def request(self, job: Job) -> bytes:
-        """What a job from here is to be shown as, when no entry tells."""
-        return _encode(classic.request_of(job, self.zone))
 
     def told(self, job: Job, result: str | None) -> tuple[str, bytes]:
         """Which hash tells of a job that has ended, and how."""

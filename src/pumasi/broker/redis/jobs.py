@@ -11,7 +11,7 @@ from pumasi.broker.classic import MAX_DATA
 from pumasi.broker.redis import blobs
 from pumasi.broker.redis.pieces import piece
 from pumasi.broker.redis.server import Server
-from pumasi.broker.store import Inserted
+from pumasi.broker.store import Fetch, Inserted
 from pumasi.core import lifecycle
 from pumasi.core.job import Job, Progress, Record
 from pumasi.core.logbook import RECORD_BYTES
@@ -91,8 +91,8 @@ def label_key(name: str, value: str) -> str:
 
 def new(server: Server, job: Job, request: bytes | None = None, **more: Any) -> _New:
     """A job as it is stored anew; `request` is what it came from, when it came by the face."""
-    if server.face.on and job.external_id is not None:
-        more |= {"external": job.external_id, "request": raw((request or server.face.request(job))[:-1])}
+    if request is not None:
+        more |= {"external": job.external_id, "request": raw(request[:-1])}
     return _New(
         id=job.id,
         text=raw(encode(job)[:-1]),
@@ -212,11 +212,13 @@ class _Next(Struct, frozen=True):
     told: tuple[str, str, msgspec.Raw] | None = None
 
 
-async def swap(server: Server, pairs: Sequence[tuple[Job, Job]], *, same_lease: bool) -> list[Job | None]:
+async def swap(
+    server: Server, pairs: Sequence[tuple[Job, Job]], *, same_lease: bool, fetch: Fetch | None = None
+) -> list[Job | None]:
     """As `Store.swap`, and with `same_lease` off as `Store.settle`."""
     if not pairs:
         return []
-    asked = [_next(old, new, same_lease, await _told(server, old, new)) for old, new in pairs]
+    asked = [_next(old, new, same_lease, await _told(server, fetch, old, new)) for old, new in pairs]
     ask = {"pairs": asked, "face": server.face.name}
     now, answers = _swapped.decode(await server.run("swap", packed(ask)))
     server.heard(now)
@@ -231,13 +233,13 @@ async def swap(server: Server, pairs: Sequence[tuple[Job, Job]], *, same_lease: 
     return stored
 
 
-async def _told(server: Server, old: Job, new: Job) -> tuple[str, str, msgspec.Raw] | None:
-    """What the face says of a job that ends here."""
+async def _told(server: Server, fetch: Fetch | None, old: Job, new: Job) -> tuple[str, str, msgspec.Raw] | None:
+    """What the face says of a job that ends here, if it came from there."""
     if not server.face.on or new.external_id is None or old.ended or not new.ended:
         return None
     result = new.result
     if new.result_blob is not None and new.result_size <= MAX_DATA:
-        data = await blobs.get(server, new.result_blob)
+        data = await (fetch(new.result_blob) if fetch else blobs.get(server, new.result_blob))
         result = None if data is None else data.decode()
     elif new.result_blob is not None:
         result = " " * new.result_size  # its size is what is told of it

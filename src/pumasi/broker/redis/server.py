@@ -95,22 +95,24 @@ class Server:
 
     def concerns(self) -> list[Error]:
         """What weakens a promise on this server, and what to do about it."""
-        facts, place = self.facts, self.address.place
+        facts, place, concerns = self.facts, self.address.place, list[Error]()
         if facts.version is None:
             text = (
                 "Redis at {place} does not say how it is set (INFO is forbidden); it must have maxmemory-policy "
                 "noeviction and appendonly yes, or jobs may be lost"
             )
-            return [Invalid(text, place=place)]
+            concerns.append(Invalid(text, place=place))
         if facts.append_only is False:
             text = (
                 "Redis at {place} keeps no append-only file, and may lose jobs when it ends: set appendonly yes in "
                 "redis.conf, or: redis-cli CONFIG SET appendonly yes"
             )
-            return [Invalid(text, place=place)]
+            concerns.append(Invalid(text, place=place))
         if self.address.way == "cluster":
-            return [Invalid("on a Redis cluster requests of other programs (a list of theirs) are not looked at")]
-        return []
+            concerns.append(
+                Invalid("on a Redis cluster requests of other programs (a list of theirs) are not looked at")
+            )
+        return concerns
 
     # -- a new connection -----------------------------------------------------------------------------------------
 

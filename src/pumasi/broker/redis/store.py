@@ -37,10 +37,10 @@ class RedisStore(Store):
         return await jobs.load(self._server, ids)
 
     async def swap(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | None]:
-        return await jobs.swap(self._server, pairs, same_lease=True)
+        return await jobs.swap(self._server, pairs, same_lease=True, fetch=self.fetch)
 
     async def settle(self, pairs: Sequence[tuple[Job, Job]]) -> list[Job | None]:
-        return await jobs.swap(self._server, pairs, same_lease=False)
+        return await jobs.swap(self._server, pairs, same_lease=False, fetch=self.fetch)
 
     async def take(self, claim: Claim) -> Taken:
         return await claims.take(self._server, claim)

@@ -1,24 +1,37 @@
--- The hashes of the face, by the request_id of a job; `told-by` says which job told last under each.
+-- The hashes of the face, by the request_id of a job. What is ours there is known by its digest: a job's `pr` of what it
+-- was shown as, `td` of what was told at its end, with the hash before it; `told` has the last `td` under each. What others
+-- have written over it, stays.
+local function take_back(key, external, digest)
+  local value = digest and call('HGET', key, external)
+  if value and redis.sha1hex(value) == digest then call('HDEL', key, external) end
+end
 
-local function face_shows(face, external, request, worker, at)
-  call('HSET', face .. ':tasks:processing', external, request .. ',"status":"running","worker_id":'
-    .. cjson.encode(worker) .. ',"started_at":"' .. at .. '"}')
+local function take_back_told(face, external, told)
+  local status, digest = told:match('^(%l+) (%x+)$')
+  take_back(face .. ':tasks:' .. status, external, digest)
+end
+
+local function face_shows(face, id, external, request, worker, at)
+  local shown = request .. ',"status":"running","worker_id":' .. cjson.encode(worker) .. ',"started_at":"' .. at .. '"}'
+  call('HSET', face .. ':tasks:processing', external, shown)
+  call('HSET', P .. 'job:' .. id, 'pr', redis.sha1hex(shown))
 end
 
 local function face_tells(face, id, external, status, reply)
-  call('HDEL', face .. ':tasks:processing', external)
-  call('HDEL', face .. ':tasks:' .. (status == 'completed' and 'failed' or 'completed'), external)
+  take_back(face .. ':tasks:processing', external, call('HGET', P .. 'job:' .. id, 'pr'))
+  local before, told = call('HGET', P .. 'told', external), status .. ' ' .. redis.sha1hex(reply)
+  if before then take_back_told(face, external, before) end
   call('HSET', face .. ':tasks:' .. status, external, reply)
-  call('HSET', P .. 'told-by', external, id)
+  call('HSET', P .. 'told', external, told)
+  call('HSET', P .. 'job:' .. id, 'td', told)
+  call('HDEL', P .. 'job:' .. id, 'rq', 'pr')
 end
 
 local function face_forgets(face, id, external)
-  if call('HGET', P .. 'told-by', external) ~= id then return end
-  call('HDEL', P .. 'told-by', external)
-  if face ~= '' then
-    call('HDEL', face .. ':tasks:completed', external)
-    call('HDEL', face .. ':tasks:failed', external)
-  end
+  local told = call('HGET', P .. 'job:' .. id, 'td')
+  if not told or call('HGET', P .. 'told', external) ~= told then return end
+  call('HDEL', P .. 'told', external)
+  if face ~= '' then take_back_told(face, external, told) end
 end
 
 local function face_shows_worker(face, worker, shown)

@@ -1,7 +1,7 @@
 -- swap: each new record where the old one still stands; [now, [[ran, started_at, progress, revision, change] or null, …]]
 -- needs: start shelves lanes face
 local ask = cmsgpack.unpack(ARGV[2])
-local FIELDS = {'s', 'rv', 'l', 'st', 'p', 'q', 'sc', 'cs', 'rs', 'at', 'w', 'ln', 'k', 'sr', 'u', 'ex'}
+local FIELDS = {'s', 'rv', 'l', 'st', 'p', 'q', 'sc', 'cs', 'rs', 'at', 'w', 'ln', 'k', 'sr', 'u', 'ex', 'e'}
 
 local function leave(id, at)
   if at.s == 'pending' then
@@ -71,7 +71,7 @@ local function swapped(new)
   move(id, at, new)
   gather('ZADD', 'changes', change, id)
   write_gathered()
-  if new.told then face_tells(ask.face, id, unpack(new.told, 1, 3)) end
+  if new.told and at.e then face_tells(ask.face, id, unpack(new.told, 1, 3)) end
   return '[' .. tostring(at.s == 'running') .. ',' .. started .. ',' .. progress .. ',' .. revision .. ',' .. change .. ']'
 end
 

@@ -1,5 +1,5 @@
 -- take: jobs for a worker; [now, whether lapsed runs come first, when something is next due or null, [records]],
--- and behind that, when there are some, the entries of the face that this claim has room for, the next one last
+-- and behind that entries of the face, the next one last, when there are some to be read before anything is taken
 -- needs: start record shelves lanes shelving face
 local ask = cmsgpack.unpack(ARGV[2])
 local worker, claim_id, slots, memory = ask.worker, ask.claim_id, #ask.tokens, ask.memory
@@ -8,31 +8,36 @@ local till = text_of(now + ask.lease)
 local change
 local taken, aside, offers, used = {}, {}, {}, {}
 
--- The entries of the face that this claim has room for, the next one last.
-local function in_sight()
-  local entries = {}
-  if ask.look > 0 and #ask.entries == 0 and slots > #taken then
-    entries = call('LRANGE', ask.face .. ':tasks:pending', -ask.look, -1)
-  end
-  return entries
+local function next_change()
+  change = (change or tonumber(call('GET', P .. 'change')) or 0) + 1
+  return change
 end
 
--- Take entries out of the list, as long as they are still the next ones, and record them.
-local function take_in()
-  for _, entry in ipairs(ask.entries) do
-    local list = ask.face .. ':tasks:pending'
-    if call('LINDEX', list, -1) ~= entry.raw then break end
-    call('RPOP', list)
-    if entry.dead then
-      call('LPUSH', ask.face .. ':tasks:dead', entry.dead)
-    else
-      local job = entry.job
-      local run_at = job.run_at == 0 and now or job.run_at
-      job.text = job.text .. ',"created_at":' .. text_of(now) .. ',"run_at":' .. text_of(run_at)
-      store_new(job, call('INCR', P .. 'change'), now, run_at)
-    end
+-- Whether this claim has room for entries of the face: they are jobs of one queue, but for those that name another.
+local function serves_face(queues)
+  if ask.look == 0 or memory < ask.face_memory then return false end
+  for _, queue in ipairs(queues) do
+    if queue == ask.face_queue then return true end
   end
-  write_all()
+  return false
+end
+
+-- The next entries of the face, the next one last.
+local function in_sight() return call('LRANGE', ask.face .. ':tasks:pending', -ask.look, -1) end
+
+-- Take an entry out of the list, if it is still the next one, and record it.
+local function take_in(entry)
+  local list = ask.face .. ':tasks:pending'
+  if call('LINDEX', list, -1) ~= entry.raw then return end  -- somebody else has it
+  call('RPOP', list)
+  if entry.dead then
+    call('LPUSH', ask.face .. ':tasks:dead', entry.dead)
+    return
+  end
+  local job = entry.job
+  local run_at = job.run_at == 0 and now or job.run_at
+  job.text = job.text .. ',"created_at":' .. text_of(now) .. ',"run_at":' .. text_of(run_at)
+  store_new(job, next_change(), now, run_at)
 end
 
 local function answer(lapsed, next_at)
@@ -71,7 +76,7 @@ local function lease(id, queue, at)
   local expires, attempt, revision, script, cause, resolved, created_at, limit_key, external, request =
     unpack(call('HMGET', key, unpack(WANTED)), 1, 10)
   if expires and tonumber(expires) <= now then return false end  -- a sweep will end it
-  change = (change or tonumber(call('GET', P .. 'change')) or 0) + 1
+  next_change()
   local token = ask.tokens[#taken + 1]
   attempt, revision = (attempt or 0) + 1, revision + 1
   if attempt > 1 then call('HDEL', key, 'st', 'p', 'x') end
@@ -86,7 +91,7 @@ local function lease(id, queue, at)
   waits(queue, -1)
   used[queue] = true
   if limit_key then key_runs(limit_key, 1) end
-  if external and ask.face ~= '' then face_shows(ask.face, external, request, worker, ask.at) end
+  if external and ask.face ~= '' then face_shows(ask.face, id, external, request, worker, ask.at) end
   if at.limit then note_start(at.limit, change) end
   if settings(queue).fair then
     call('HSET', P .. 'served:' .. queue, at.share, change)
@@ -160,6 +165,37 @@ local function choose(queues)
   end
 end
 
+-- How far to reach among the entries: to the last of those that would be had if nothing else waited.
+local function reach(from, room, served)
+  local wanted, last = {}, from - 1
+  for n = from, #ask.entries do
+    local job = ask.entries[n].job
+    if job and served[job.queue] and job.run_at <= now then wanted[#wanted + 1] = {at = n, priority = job.priority} end
+  end
+  if #wanted < room then return #ask.entries end
+  table.sort(wanted, function(one, other)
+    if one.priority ~= other.priority then return one.priority > other.priority end
+    return one.at < other.at
+  end)
+  for n = 1, room do last = math.max(last, wanted[n].at) end
+  return last
+end
+
+-- Record the entries that this claim reaches, and hand out what comes first by now; again while that leaves room.
+local function choose_with_face(queues)
+  local served, from = {}, 1
+  for _, queue in ipairs(queues) do served[queue] = true end
+  while from <= #ask.entries and #taken < slots do
+    local before, last = #taken, reach(from, slots - #taken, served)
+    for n = from, last do take_in(ask.entries[n]) end
+    from = last + 1
+    write_all()
+    offers = {}
+    choose(queues)
+    if #taken == before then return end
+  end
+end
+
 local function next_due(queues)
   local first
   for _, queue in ipairs(queues) do
@@ -177,7 +213,7 @@ local function write_taken()
     local at = lane(number)
     if at.ready ~= '' then call('ZADD', P .. 'ready:' .. at.queue, 0, at.ready) end
   end
-  if #taken > 0 then
+  if change then
     call('SET', P .. 'change', change)
     for queue in pairs(used) do call('SADD', P .. 'running', queue) end
     write_gathered()
@@ -187,7 +223,6 @@ local function write_taken()
   refresh_touched()
 end
 
-if #ask.entries > 0 then take_in() end
 find_held()
 if #taken > 0 or slots == 0 then return answer(false) end
 local open = {}
@@ -197,9 +232,12 @@ end
 for _, queue in ipairs(open) do
   if not ask.calm and any_lapsed(queue) then return answer(true) end
 end
+local serves = serves_face(open)
+local entries = serves and #ask.entries == 0 and in_sight() or {}
+if #entries > 0 then return {answer(false), unpack(entries)} end
 for _, queue in ipairs(open) do wake(queue) end
+choose_with_face(open)
 choose(open)
 write_taken()
-local text, entries = answer(false, #taken == 0 and next_due(open) or nil), in_sight()
-if #entries == 0 then return text end
-return {text, unpack(entries)}
+if serves and #taken == 0 and #ask.entries > 0 then entries = in_sight() end
+return {answer(false, #taken == 0 and next_due(open) or nil), unpack(entries)}
