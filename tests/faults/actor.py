@@ -58,9 +58,10 @@ class Part(Struct, frozen=True, kw_only=True):
     beat: float = 0.3
     #: of all runs, the share that fails, and the share that is released
     unlucky: float = 0.0
-    #: a submitter's: how many jobs, how many at once, and seconds from the first to the last
+    #: a submitter's: how many jobs, in batches of how many, in how many streams, and seconds from the first to the last
     jobs: int = 0
     batch: int = 10
+    streams: int = 1
     spread: float = 0.0
     #: seconds that a job runs at most
     longest: float = 0.0
@@ -134,11 +135,15 @@ async def submit(broker: Broker, part: Part, history: History) -> None:
     known = {event.job for event in merged(Path(part.folder)) if event.what == "submit_ok"}
     waiting = (job for job in jobs_of(part) if job.id not in known)
     chance = random.Random()
-    while batch := list(islice(waiting, part.batch)):
-        for _ in range(1 + (chance.random() < 0.05)):
-            for job in await answered(lambda batch=batch: broker.submit(batch)):
-                history.submitted(job)
-        await asyncio.sleep(part.spread * len(batch) / part.jobs)
+
+    async def stream() -> None:
+        while batch := list(islice(waiting, part.batch)):
+            for _ in range(1 + (chance.random() < 0.05)):
+                for job in await answered(lambda batch=batch: broker.submit(batch)):
+                    history.submitted(job)
+            await asyncio.sleep(part.spread * len(batch) / part.jobs * part.streams)
+
+    await asyncio.gather(*(stream() for _ in range(part.streams)))
 
 
 # -- who works --------------------------------------------------------------------------------------------------------

@@ -10,9 +10,13 @@ from urllib.parse import urlencode
 from msgspec import Struct
 
 from tests.servers import Server
+from tests.servers.mongodb import MongoServer
 from tests.servers.postgres import PostgresServer
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer
+
+#: jobs that a test submits at once
+BATCH = 10
 
 
 class Kind(Struct, frozen=True):
@@ -22,6 +26,7 @@ class Kind(Struct, frozen=True):
     server: Callable[[Path], Server]
     #: how a URL of it names a space of its own: the URL, and its options
     space: Callable[[Any, str], tuple[str, dict[str, str]]]
+    batch: int = BATCH
 
 
 SERVERS = {
@@ -33,6 +38,8 @@ SERVERS = {
         lambda folder: PostgresServer(folder, durable=True),
         lambda server, name: (server.url, {"schema": name}),
     ),
+    # a batch takes several steps there, and one that is cut short holds its jobs for half a minute
+    "mongodb": Kind(MongoServer, lambda server, name: (f"{server.url}/{name}", {}), batch=1),
 }
 BACKENDS = ("sqlite", *SERVERS)
 
@@ -88,6 +95,11 @@ def open_to_all() -> Iterator[Path]:
         folder = Path(name)
         folder.chmod(0o755)
         yield folder
+
+
+def batch_of(backend: str) -> int:
+    """How many jobs a test submits at once, where it is not about that."""
+    return SERVERS[backend].batch if backend in SERVERS else BATCH
 
 
 def server_of(backend: str, folder: Path) -> Server | None:

@@ -19,7 +19,7 @@ from pumasi.core.job import ENDED, Job, Query
 from pumasi.errors import Unavailable
 from tests.faults.actor import Part, a_run, answered
 from tests.faults.history import Broken, Event, History, broken, merged
-from tests.faults.places import Place
+from tests.faults.places import Place, batch_of
 
 ROOT = Path(__file__).parents[2]
 #: a test that is killed leaves none of them behind
@@ -27,7 +27,7 @@ MORTAL = ["setpriv", "--pdeathsig", "KILL"] if shutil.which("setpriv") else []
 #: seconds of a lease, between heartbeats, and of calm after a server's restart
 LEASE, BEAT, CALM = 1.0, 0.25, 2.0
 #: seconds for which a broker is out of reach: a minute where `TEST_WHOLE_FAULTS` asks for what takes long
-OUT_OF_REACH = 60.0 if os.environ.get("TEST_WHOLE_FAULTS") else 2 * LEASE
+OUT_OF_REACH = 60.0 if os.environ.get("TEST_WHOLE_FAULTS") else 3 * LEASE
 #: seconds within which a job must have run once a fault is over
 SOON = 10.0
 LOOK = 0.05
@@ -84,6 +84,7 @@ class Stage:
 
     def submitter(self, name: str, jobs: int, **part: Any) -> Any:
         """A process that submits through the bad network, and ends."""
+        part = {"batch": batch_of(self.place.backend)} | part
         return self.cast.play(self._part(role="submit", name=name, jobs=jobs, **part))
 
     async def submit(self, id: str, seconds: float = 0.0, **values: Any) -> Job:

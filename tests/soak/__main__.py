@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.faults.places import BACKENDS
+from tests.faults.places import BACKENDS, batch_of
 from tests.faults.stage import all_of
 from tests.soak.soak import Plan, Summary, soak
 
@@ -28,6 +28,7 @@ def main() -> int:
         patience=options.patience,
         every=options.every,
         workers=options.workers,
+        batch=options.batch or batch_of(options.broker),
         lease=options.lease,
         calm=options.calm,
         real=options.real,
@@ -54,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--patience", type=float, default=180.0, help="how long all may take to end afterwards")
     parser.add_argument("--every", type=float, default=2.0, help="seconds from one fault to the next")
     parser.add_argument("--workers", type=int, default=4, help="worker processes")
+    parser.add_argument("--batch", type=int, help="jobs submitted at once; as many as the backend takes well")
     parser.add_argument("--lease", type=float, default=2.0, help="seconds of a lease")
     parser.add_argument("--calm", type=float, help="seconds of calm after a restart, in place of the usual ones")
     parser.add_argument("--seed", type=int, help="of the faults; drawn and shown when left out")
@@ -63,13 +65,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _verdict(summary: Summary) -> str:
+    if summary.broken:
+        return "BROKEN"
+    return "good" if summary.good else "NOT ALL SUBMITTED"
+
+
 def _told(summary: Summary) -> str:
     ended = ", ".join(f"{n} {state}" for state, n in summary.ended.items())
     faults = ", ".join(f"{name} {n}" for name, n in summary.faults.items())
     wrong = ", ".join(f"{n} {rule}" for rule, n in summary.broken.items()) or "0 lost, 0 ended twice, 0 stuck"
     lines = [
-        f"{summary.plan.backend}: {'good' if summary.good else 'BROKEN'} in {summary.seconds} s, "
-        f"seed {summary.plan.seed}",
+        f"{summary.plan.backend}: {_verdict(summary)} in {summary.seconds} s, seed {summary.plan.seed}",
         f"  accepted {summary.accepted}; ended: {ended}; {wrong}",
         f"  runs {summary.runs}, endings refused {summary.refused}, workers fallen {summary.fallen}",
         f"  faults {sum(summary.faults.values())}: {faults}",

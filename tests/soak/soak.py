@@ -15,13 +15,15 @@ from pumasi.core.job import ENDED, Query, State
 from pumasi.errors import Unavailable
 from tests.faults.actor import answered
 from tests.faults.history import Broken, Event, broken, ended_as
-from tests.faults.places import place, server_of
+from tests.faults.places import BATCH, place, server_of
 from tests.faults.stage import Stage, staged
 from tests.soak.nemesis import Nemesis
 from tests.soak.troupe import Troupe, plain, real
 
 #: of the time of faults, the share in which jobs are submitted
 SUBMITTING = 0.5
+#: batches that are submitted side by side: one that has to wait holds no other up
+STREAMS = 4
 PROGRESS = 5.0
 
 
@@ -38,6 +40,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     #: seconds from one fault to the next
     every: float = 2.0
     workers: int = 4
+    #: jobs submitted at once
+    batch: int = BATCH
     lease: float = 2.0
     #: seconds of calm after a server's restart; None: as it is
     calm: float | None = None
@@ -94,6 +98,7 @@ class Run:
                 task.cancel()
             await asyncio.gather(*watching, return_exceptions=True)
         deadline = time.monotonic()
+        self._troupe.end()
         accepted = self._stage.accepted()
         for _ in range(2):
             await self._stage.look(accepted)
@@ -178,7 +183,7 @@ async def _troupe(plan: Plan, stage: Stage, folder: Path) -> AsyncIterator[Troup
     url = stage.place.far(lease=plan.lease)
     submitted: dict[str, Any] = {
         "url": url, "jobs": plan.jobs, "spread": SUBMITTING * plan.seconds, "longest": 0.2,
-        "once_every": 10, "batch": 20, "calm": plan.calm,
+        "once_every": 10, "batch": plan.batch, "streams": STREAMS, "calm": plan.calm,
     }  # fmt: skip
     if plan.real:
         async with real(stage, plan.workers, submitted, folder) as troupe:

@@ -61,6 +61,11 @@ class Troupe:
             _kill(self._submitter)
             self._submitter = self._start_submitter()
 
+    def end(self) -> None:
+        """Nobody plays any more."""
+        for process in (*self._workers, self._submitter):
+            _kill(process)
+
     def restart_fallen(self) -> int:
         """Start those again that have ended by themselves, as a supervisor would; how many."""
         fallen = [n for n, process in enumerate(self._workers) if process.poll() is not None]

@@ -26,6 +26,7 @@ class ServerClock:
         self._steady = steady
         self._ahead: float | None = None
         self._started: object = None
+        self._heard_at = float("inf")
         self._calm_until = float("-inf")
 
     def now(self) -> float:
@@ -40,12 +41,16 @@ class ServerClock:
         ahead = now - steady
         if self._ahead is not None and ahead > self._ahead + JUMP:
             self._calm_until = steady + CALM
-        self._ahead = ahead
+        self._ahead, self._heard_at = ahead, steady
 
     def met(self, started: object, age: float) -> None:
-        """A connection was made to a server that began as `started` says, `age` seconds ago."""
+        """A connection was made to a server that began as `started` says, `age` seconds ago. It is told before the
+        first answer on it: how long the server was out of reach is known by the last one before."""
+        steady = self._steady()
         if started != self._started and age < CALM:
-            self._calm_until = max(self._calm_until, self._steady() + CALM - max(0.0, age))
+            self._calm_until = max(self._calm_until, steady + CALM - max(0.0, age))
+        elif steady > self._heard_at + CALM:
+            self._calm_until = steady + CALM
         self._started = started
 
     def calm(self) -> bool:

@@ -142,7 +142,7 @@ class PostgresBell(Bell):
         """Listen on a new connection until it breaks or hears nothing more; whether it heard anything."""
         connection = await connected(self._pool.target)
         try:
-            await connection.execute(f"LISTEN {self._pool.target.schema}".encode())
+            await connection.execute(f'LISTEN "{self._pool.target.schema}"'.encode())
             broken = asyncio.Event()
             loop, number = asyncio.get_running_loop(), connection.fileno()
             loop.add_reader(number, self._receive, connection, number, broken)

@@ -15,7 +15,7 @@ from psycopg.abc import PQGen
 
 from pumasi.broker.postgres import gate
 from pumasi.broker.postgres.target import CONNECT, DEADLINE, Target
-from pumasi.errors import Invalid
+from pumasi.errors import Error, Invalid
 
 RV = TypeVar("RV")
 Row = tuple[Any, ...]
@@ -27,11 +27,14 @@ OLDEST = 120000
 class Connection(psycopg.AsyncConnection[Row]):
     """As the driver's, but no wait is longer than the deadline, and one that is given up closes the connection."""
 
+    #: seconds after which an answer is not expected any more
+    deadline = DEADLINE
+
     async def wait(self, gen: PQGen[RV], interval: float = DEADLINE, timeout: float | None = None) -> RV:
         """What the generator comes to. Raises: TimeoutError."""
         try:
-            async with asyncio.timeout(DEADLINE if timeout is None else timeout):
-                return await waiting.wait_async(gen, self.pgconn.socket, interval=DEADLINE)
+            async with asyncio.timeout(self.deadline if timeout is None else timeout):
+                return await waiting.wait_async(gen, self.pgconn.socket, interval=self.deadline)
         except (asyncio.CancelledError, TimeoutError):
             self.pgconn.finish()
             raise
@@ -46,34 +49,37 @@ class Hello(Struct, frozen=True):
     read_only: bool
     version: int
     encoding: str
-    max_connections: int
+    isolation: str
+    #: whether it writes to the disk, and what it waits for before it says that something is done
+    fsync: bool
+    synchronous_commit: str
 
 
 async def connected(target: Target) -> Connection:
     """A connection, in autocommit. Raises: Invalid, Unavailable."""
     try:
-        return await _connected(target, limits=True)
+        return await _connected(target, session=True)
     except psycopg.OperationalError as error:
         # a pooler between takes no options; then only our own deadlines hold
         if "startup parameter" not in str(error):
             raise gate.refused(error, target) from error
     try:
-        return await _connected(target, limits=False)
+        return await _connected(target, session=False)
     except psycopg.OperationalError as error:
         raise gate.refused(error, target) from error
 
 
-async def _connected(target: Target, *, limits: bool) -> Connection:
-    parameters: dict[str, Any] = target.connection(limits=limits)
+async def _connected(target: Target, *, session: bool) -> Connection:
+    parameters: dict[str, Any] = target.connection(session=session)
     try:
         # several addresses are tried one after the other, each for its own time
         async with asyncio.timeout(3 * max(CONNECT, int(parameters["connect_timeout"] or 0))):
             return await Connection.connect(autocommit=True, prepare_threshold=None, **parameters)
     except TimeoutError as error:
         raise psycopg.OperationalError("connection timeout expired") from error
-    except (ValueError, psycopg.ProgrammingError, psycopg.InterfaceError) as error:
+    except (ValueError, psycopg.ProgrammingError, psycopg.InterfaceError):
         text = "this PostgreSQL URL cannot be read; write postgresql://USER:PASSWORD@HOST/DATABASE"
-        raise Invalid(text) from error
+        raise Invalid(text) from None
 
 
 async def greet(connection: Connection, hello: str, target: Target) -> Hello:
@@ -88,4 +94,29 @@ async def greet(connection: Connection, hello: str, target: Target) -> Hello:
     if said.encoding != "UTF8":
         text = "the database at {place} has the encoding {encoding}; Pumasi needs UTF8: createdb -E UTF8 -T template0"
         raise Invalid(text, place=target.name, encoding=said.encoding)
+    if said.isolation != "read committed":
+        text = (
+            "transactions at {place} are {isolation}; Pumasi needs read committed, and a pooler lets nobody ask for "
+            "it: ALTER ROLE {user} SET default_transaction_isolation = 'read committed'"
+        )
+        user = target.parameters.get("user", "USER")
+        raise Invalid(text, place=target.name, isolation=said.isolation, user=user)
     return said
+
+
+def concerns(said: Hello, target: Target) -> list[Error]:
+    """What weakens a promise on such a server, and what to do about it."""
+    if not said.fsync:
+        text = (
+            "PostgreSQL at {place} does not wait for its disk (fsync or full_page_writes is off): when its host fails, "
+            "all jobs may be lost; turn both on"
+        )
+        return [Invalid(text, place=target.name)]
+    if said.synchronous_commit == "off":
+        text = (
+            "PostgreSQL at {place} says that a job is kept before it is (synchronous_commit is off): when it fails, "
+            "the last ones may be lost; run: ALTER DATABASE {database} SET synchronous_commit = on"
+        )
+        given = target.parameters
+        return [Invalid(text, place=target.name, database=given.get("dbname") or given.get("user", "DATABASE"))]
+    return []

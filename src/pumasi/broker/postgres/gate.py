@@ -72,6 +72,8 @@ _STATES: dict[str, _Text] = {
     "22021": (Invalid, "a name holds a character that PostgreSQL cannot keep (U+0000); leave it out"),
 }
 
+NO_TEXT = "a text is no valid Unicode; leave out lone surrogates"
+
 #: after these nothing was done, and the same may be asked again at once
 REPEATABLE = (errors.DeadlockDetected, errors.SerializationFailure)
 #: a claim that needs keys which others are at: the error names one
@@ -99,7 +101,7 @@ def translated(error: BaseException, target: Target) -> Error:
         text = "PostgreSQL at {place} has not answered within {seconds:g} s; it is out of reach, or overloaded"
         return _said(Unavailable, text, detail, target)
     if isinstance(error, UnicodeEncodeError):
-        return Invalid("a text is no valid Unicode; leave out lone surrogates")
+        return Invalid(NO_TEXT)
     if known := _known(getattr(error, "sqlstate", None) or ""):
         return _said(*known, detail, target)
     if isinstance(error, errors.DataError) and "NUL" in str(error):

@@ -89,24 +89,19 @@ class Pool:
         """The rows of a statement; it is asked again when it met a deadlock. Raises: Invalid, Unavailable."""
         if not self._open:
             raise Unavailable("the broker at {path} is not open", path=self.target.name)
-        for again in range(AGAIN):
-            try:
+        try:
+            async with asyncio.timeout(DEADLINE):
                 return await self._run(query, values)
-            except gate.REPEATABLE as error:
-                if again == AGAIN - 1:
-                    raise gate.translated(error, self.target) from error
-                await asyncio.sleep(random.random() * 0.02 * 2**again)
-            except (psycopg.Error, TimeoutError, OSError, UnicodeEncodeError) as error:
-                if getattr(error, "sqlstate", None) == gate.KEY_IS_HELD:
-                    raise
-                raise gate.translated(error, self.target) from error
-        raise AssertionError("unreachable")
+        except (psycopg.Error, TimeoutError, OSError, UnicodeEncodeError) as error:
+            if getattr(error, "sqlstate", None) == gate.KEY_IS_HELD:
+                raise
+            raise gate.translated(error, self.target) from error
 
     @contextlib.asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection for a while, new if need be. Raises: Invalid, Unavailable."""
         shelf = self._shelf()
-        async with self._room(shelf):
+        async with shelf.room:
             connection = shelf.take() or await self._connect()
             try:
                 yield connection
@@ -114,8 +109,18 @@ class Pool:
                 self._put_back(shelf, connection)
 
     async def _run(self, query: str, values: Mapping[str, Any]) -> list[Row]:
+        for again in range(AGAIN):
+            try:
+                return await self._run_once(query, values)
+            except gate.REPEATABLE:
+                if again == AGAIN - 1:
+                    raise
+                await asyncio.sleep(random.random() * 0.02 * 2**again)
+        raise AssertionError("unreachable")
+
+    async def _run_once(self, query: str, values: Mapping[str, Any]) -> list[Row]:
         shelf = self._shelf()
-        async with self._room(shelf):
+        async with shelf.room:
             idle = shelf.take()
             connection = idle or await self._connect()
             try:
@@ -142,8 +147,8 @@ class Pool:
             if isinstance(error, psycopg.Error | TimeoutError):
                 raise gate.translated(error, self.target) from error
             raise
-        self._clock.heard(self.hello.now)
         self._clock.met(self.hello.started, self.hello.now - self.hello.started)
+        self._clock.heard(self.hello.now)
         return connection
 
     def _put_back(self, shelf: _Shelf, connection: Connection) -> None:
@@ -151,19 +156,6 @@ class Pool:
             _close(connection)
         else:
             shelf.idle.append((connection, time.monotonic()))
-
-    @contextlib.asynccontextmanager
-    async def _room(self, shelf: _Shelf) -> AsyncIterator[None]:
-        """A place among those that have a connection; whoever waits too long for one is told so."""
-        try:
-            async with asyncio.timeout(DEADLINE):
-                await shelf.room.acquire()
-        except TimeoutError as error:
-            raise gate.translated(error, self.target) from error
-        try:
-            yield
-        finally:
-            shelf.room.release()
 
     def _shelf(self) -> _Shelf:
         with self._lock:
@@ -180,5 +172,9 @@ def _close(connection: Connection) -> None:
 
 async def _execute(connection: Connection, query: str, values: Mapping[str, Any]) -> list[Row]:
     cursor = connection.cursor(binary=True)
-    await cursor.execute(query.encode(), values)
+    try:
+        await cursor.execute(query.encode(), values)
+    except psycopg.errors.ReadOnlySqlTransaction:
+        _close(connection)  # no primary any more: a new connection may find the one there is
+        raise
     return await cursor.fetchall() if cursor.description else []

@@ -31,7 +31,7 @@ class Queries:
 
     def of(self, text: str) -> str:
         """A text of SQL, with this schema in the place of `pumasi.`; one of lock names is no name, but a text."""
-        return _PLACEHOLDER.sub(lambda _: f"{self.schema}.", text)
+        return _PLACEHOLDER.sub(lambda _: f'"{self.schema}".', text)
 
 
 @cache

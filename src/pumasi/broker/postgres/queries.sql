@@ -3,11 +3,13 @@
 
 -- == the server ==
 
--- hello: when the server began, what time it is, whether it can be written to, and how many connections it takes
+-- hello: when the server began, what time it is, whether it can be written to, and what it does with what is
 SELECT extract(epoch FROM pg_postmaster_start_time())::float8, extract(epoch FROM clock_timestamp())::float8,
        pg_is_in_recovery() OR current_setting('default_transaction_read_only')::boolean,
        current_setting('server_version_num')::int, current_setting('server_encoding'),
-       current_setting('max_connections')::int
+       current_setting('transaction_isolation'),
+       current_setting('fsync')::boolean AND current_setting('full_page_writes')::boolean,
+       current_setting('synchronous_commit')
 
 -- tables: how many tables the schema has, and whether it has ours
 SELECT (SELECT count(*) FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace WHERE nspname = %(schema)s),

@@ -7,15 +7,25 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
+from pumasi.broker.postgres import gate
 from pumasi.broker.postgres.connection import Row
 from pumasi.core.job import Job, KeyLimit, Progress, State
+from pumasi.errors import Invalid
 
 #: what "for nobody in particular" is called where shares are digests
 NO_SHARE = "00000000-0000-0000-0000-000000000000"
 
-encode = msgspec.json.Encoder().encode
+_encode = msgspec.json.Encoder().encode
 _job = msgspec.json.Decoder(Job)
 _progress = msgspec.json.Decoder(Progress)
+
+
+def encode(value: object) -> bytes:
+    """As JSON. Raises: Invalid."""
+    try:
+        return _encode(value)
+    except UnicodeEncodeError as error:
+        raise Invalid(gate.NO_TEXT) from error
 
 
 def record(row: Row) -> Job:

@@ -5,20 +5,22 @@ import psycopg
 from pumasi.broker.postgres import gate
 from pumasi.broker.postgres.connection import Connection, Row
 from pumasi.broker.postgres.queries import Queries
-from pumasi.broker.postgres.target import Target
+from pumasi.broker.postgres.target import DEADLINE, Target
 from pumasi.errors import Error, Invalid
 
 PROGRAM = "pumasi"
+#: seconds that a step of a migration may take, whatever a question may
+PATIENCE = 3600.0
 
 _DROP_FUNCTIONS = """
 DO $$
 DECLARE
     known record;
 BEGIN
-    FOR known IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = '{schema}'::regnamespace LOOP
+    FOR known IN SELECT oid::regprocedure AS name FROM pg_proc WHERE pronamespace = '"{schema}"'::regnamespace LOOP
         EXECUTE 'DROP FUNCTION IF EXISTS ' || known.name || ' CASCADE';
     END LOOP;
-    DROP VIEW IF EXISTS {schema}.record CASCADE;
+    DROP VIEW IF EXISTS "{schema}".record CASCADE;
 END $$
 """
 
@@ -27,11 +29,13 @@ async def prepare(connection: Connection, queries: Queries, target: Target) -> N
     """Bring the schema up to date. Raises: Invalid, Unavailable."""
     try:
         if not await _is_current(connection, queries, target):
-            # a server that is busy may take longer to make an index than it gives a question
+            connection.deadline = PATIENCE
             async with connection.transaction():
                 await _migrate(connection, queries, target)
     except (psycopg.Error, TimeoutError) as error:
         raise _refused(error, target) from error
+    finally:
+        connection.deadline = DEADLINE
 
 
 async def _is_current(connection: Connection, queries: Queries, target: Target) -> bool:
@@ -50,7 +54,7 @@ async def _is_current(connection: Connection, queries: Queries, target: Target) 
 
 async def _found(connection: Connection, queries: Queries, target: Target) -> tuple[int, str]:
     """The version of the schema there is, and the fingerprint of its functions; (0, '') where there is none."""
-    names = {"schema": target.schema, "meta": f"{target.schema}.meta"}
+    names = {"schema": target.schema, "meta": f'"{target.schema}".meta'}
     tables, meta = await _row(connection, queries["tables"], names)
     if not tables:
         return 0, ""
@@ -72,7 +76,7 @@ async def _migrate(connection: Connection, queries: Queries, target: Target) -> 
     version, _ = await _found(connection, queries, target)
     (exists,) = await _row(connection, queries["schema_exists"], {"schema": schema})
     if not exists:
-        await connection.execute(f"CREATE SCHEMA {schema}".encode())
+        await connection.execute(f'CREATE SCHEMA "{schema}"'.encode())
     for step in queries.migrations[version:]:
         await connection.execute(step.encode())
     await connection.execute(_DROP_FUNCTIONS.format(schema=schema).encode())

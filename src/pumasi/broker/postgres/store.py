@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 
 from pumasi.broker.clock import ServerClock
 from pumasi.broker.postgres import blobs, claims, gate, jobs, keeping, logs, search
+from pumasi.broker.postgres.connection import concerns
 from pumasi.broker.postgres.pool import Pool
 from pumasi.broker.postgres.queries import Queries
 from pumasi.broker.postgres.schema import prepare
 from pumasi.broker.postgres.target import Target
 from pumasi.broker.store import Claim, Extended, Inserted, Store, Taken
 from pumasi.core.job import Held, Job, KeyLimit, Page, Query, Queue, QueueSettings, Record, State, Worker
+from pumasi.errors import Error
 
 #: seconds between two rounds of tidying
 TIDY = 60.0
@@ -39,6 +41,9 @@ class PostgresStore(Store):
 
     async def close(self) -> None:
         self.pool.close()
+
+    def concerns(self) -> list[Error]:
+        return [] if self.pool.hello is None else concerns(self.pool.hello, self.target)
 
     async def now(self) -> float:
         return self._clock.now()

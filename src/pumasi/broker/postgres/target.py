@@ -9,27 +9,32 @@ from psycopg import conninfo, errors, pq
 
 from pumasi.errors import Invalid
 
-#: seconds to wait for a connection
-CONNECT = 5
+#: seconds to wait for a connection to one address
+CONNECT = 3
 #: seconds that the server gives a statement, and those after which no answer is expected any more
-STATEMENT = 10
-DEADLINE = 15.0
+STATEMENT = 8
+DEADLINE = 10.0
 #: the schema of a URL that names none
 SCHEMA = "pumasi"
 #: what a schema may be called: no quotes needed, and none of PostgreSQL's own
 _SCHEMA = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,47}")
 
-#: how a dead host is noticed: unanswered data after 15 s, an idle connection after 20 s
+#: how a dead host is noticed: unanswered data and an idle connection after 10 s
 _DEFAULTS = {
     "connect_timeout": str(CONNECT),
     "application_name": "pumasi",
-    "tcp_user_timeout": "15000",
+    "tcp_user_timeout": "10000",
     "keepalives": "1",
-    "keepalives_idle": "5",
-    "keepalives_interval": "5",
+    "keepalives_idle": "4",
+    "keepalives_interval": "2",
     "keepalives_count": "3",
     "client_encoding": "UTF8",
 }
+
+_SESSION = (
+    f"-c statement_timeout={STATEMENT}s -c lock_timeout={STATEMENT}s "
+    r"-c default_transaction_isolation=read\ committed"
+)
 
 
 class Target(Struct, frozen=True):
@@ -49,12 +54,12 @@ class Target(Struct, frozen=True):
         schema = f"?schema={self.schema}" if self.schema != SCHEMA else ""
         return f"postgresql://{user}{quote(host, safe=':,[]')}{port}/{quote(given.get('dbname', ''))}{schema}"
 
-    def connection(self, *, limits: bool) -> dict[str, str]:
-        """Parameters for a connection; with `limits`, the server is asked to give up on long statements itself."""
+    def connection(self, *, session: bool) -> dict[str, str]:
+        """Parameters for a connection; with `session`, the server is asked to give up on long statements itself, and
+        to let each of them see what was committed before it."""
         parameters = _DEFAULTS | self.parameters
-        if limits:
-            ours = f"-c statement_timeout={STATEMENT}s -c lock_timeout={STATEMENT}s"
-            parameters["options"] = f"{ours} {parameters.get('options', '')}".strip()
+        if session:
+            parameters["options"] = f"{_SESSION} {parameters.get('options', '')}".strip()
         return parameters
 
     def hidden(self, text: str) -> str:
@@ -75,10 +80,10 @@ def parsed(rest: str) -> tuple[Target, str]:
     others = "&".join("".join(option) for option in options if option[0] not in {"schema", *_libpq()})
     try:
         given = conninfo.conninfo_to_dict(f"postgresql://{place}?{libpq}")
-    except errors.Error as error:
+    except errors.Error:
         # what libpq says may quote the URL, and with it the password
         text = "this PostgreSQL URL cannot be read; write postgresql://USER:PASSWORD@HOST/DATABASE"
-        raise Invalid(text) from error.with_traceback(None)
+        raise Invalid(text) from None
     schema = schemas[-1] if schemas else SCHEMA
     if not _SCHEMA.fullmatch(schema):
         raise Invalid("a schema has a name of small letters, digits and _, at most 48, not {name!r}", name=schema)
