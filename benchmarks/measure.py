@@ -4,20 +4,17 @@ import asyncio
 import itertools
 import tempfile
 import time
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median, quantiles
 
 from msgspec import Struct
 from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks import cage
+from benchmarks.notes import Notes, Values
 from benchmarks.ours import Pumasi, Up, submits
 from benchmarks.systems import System
-
-Values = dict[str, dict[str, float]]
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -36,26 +33,6 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 FULL = Plan(name="full", rounds=3, noops=200, scrapes=30, calls=100, submits=1000, idle_seconds=10.0, crowd=200)
 QUICK = Plan(name="quick", rounds=1, noops=24, scrapes=6, calls=10, submits=100, idle_seconds=1.0, crowd=8)
-
-
-class Notes:
-    """Figures as they come in, round after round."""
-
-    def __init__(self) -> None:
-        self._found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-
-    def add(self, what: str, system: str, value: float) -> None:
-        """One figure."""
-        self._found[what][system].append(value)
-
-    def add_times(self, what: str, system: str, seconds: Sequence[float]) -> None:
-        """Times of one kind, as their middle and their last hundredth."""
-        self.add(f"{what}, p50 ms", system, 1000 * median(seconds))
-        self.add(f"{what}, p99 ms", system, 1000 * quantiles(seconds, n=100, method="inclusive")[98])
-
-    def medians(self) -> Values:
-        """`{what: {system: value}}`."""
-        return {what: {system: median(values) for system, values in row.items()} for what, row in self._found.items()}
 
 
 async def measure(

@@ -1,14 +1,13 @@
-"""RQ and Celery: on a Redis of their own, in an environment of their own, made when it is first asked for."""
+"""Others: on a Redis of their own, in an environment of their own, made when it is first asked for."""
 
-import asyncio
-import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+from benchmarks.caller import Caller
 from benchmarks.fixture import SCRIPTS
 from benchmarks.processes import Program, free_port, listening
 from benchmarks.systems import System
@@ -92,38 +91,38 @@ class Other(System):
 
     #: the database of the server that it has for itself
     database: int
+    #: what its worker and its caller find in their environment beside the rest
+    settings: ClassVar[dict[str, str]] = {}
 
     def __init__(self, folder: Path, scripts: Path, slots: int, redis: Redis) -> None:
         self._folder, self._scripts, self._slots, self._redis = folder, scripts, slots, redis
         self._url = f"redis://127.0.0.1:{redis.port}/{self.database}"
         self._worker: Program | None = None
-        self._driver: asyncio.subprocess.Process | None = None
+        self._caller: Caller | None = None
 
     def command(self) -> list[str]:
         """How its worker is started."""
         raise NotImplementedError
 
     async def start(self) -> None:
-        self._folder.mkdir()
-        settings = {"BENCH_REDIS": self._url, "BENCH_PYTHON": sys.executable, "PYTHONPATH": str(OTHERS)}
-        surroundings = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | settings
-        self._worker = Program(self.command(), folder=self._folder, environment=surroundings, name=self.name)
-        self._driver = await asyncio.create_subprocess_exec(
-            str(VENV / "bin/python"),
-            str(OTHERS / "driver.py"),
-            self.name,
-            self._url,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            env=surroundings,
-        )
+        await self.come_up()
         for script in SCRIPTS:
             await self.run(script, self._slots)
 
+    async def come_up(self) -> None:
+        """Worker and caller are there."""
+        self._folder.mkdir(exist_ok=True)
+        settings = {"BENCH_REDIS": self._url, "BENCH_PYTHON": sys.executable, "PYTHONPATH": str(OTHERS)}
+        surroundings = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        surroundings |= settings | self.settings
+        self._worker = Program(self.command(), folder=self._folder, environment=surroundings, name=self.name)
+        driver = [str(VENV / "bin/python"), str(OTHERS / "driver.py"), self.name, self._url]
+        self._caller = Caller(self.name, driver, surroundings, self._worker)
+        await self._caller.start()
+
     async def stop(self) -> None:
-        if self._driver is not None and self._driver.stdin is not None:
-            self._driver.stdin.close()
-            await self._driver.wait()
+        if self._caller is not None:
+            await self._caller.stop()
         if self._worker is not None:
             self._worker.stop()
 
@@ -134,33 +133,26 @@ class Other(System):
     def worker_pids(self) -> list[int]:
         return [self._worker.pid] if self._worker else []
 
+    def caller_pids(self) -> list[int]:
+        """Its caller."""
+        return self._caller.pids if self._caller else []
+
     async def run(self, script: str, count: int) -> float:
-        return await self._seconds(do="run", path=self._path(script), count=count)
+        return await self.ask(do="run", path=self._path(script), count=count) or 0.0
 
     async def call(self, script: str) -> float:
-        return await self._seconds(do="call", path=self._path(script))
+        return await self.ask(do="call", path=self._path(script)) or 0.0
 
     async def submit(self, count: int, *, batch: bool) -> float | None:
-        answer = await self._ask(do="submit", path=self._path("noop"), count=count, batch=batch)
-        seconds: float | None = answer["seconds"]
-        return seconds
+        return await self.ask(do="submit", path=self._path("noop"), count=count, batch=batch)
+
+    async def ask(self, **order: Any) -> float | None:
+        """Give its caller an order; how long it took."""
+        assert self._caller is not None
+        return await self._caller.seconds(**order)
 
     def _path(self, script: str) -> str:
         return str(self._scripts / SCRIPTS[script])
-
-    async def _seconds(self, **order: Any) -> float:
-        return float((await self._ask(**order))["seconds"])
-
-    async def _ask(self, **order: Any) -> dict[str, Any]:
-        driver = self._driver
-        assert driver is not None and driver.stdin is not None and driver.stdout is not None
-        driver.stdin.write(json.dumps(order).encode() + b"\n")
-        await driver.stdin.drain()
-        line = await driver.stdout.readline()
-        answer: dict[str, Any] = json.loads(line) if line else {"error": "its caller has ended"}
-        if "error" in answer:
-            raise RuntimeError(f"{self.name}: {answer['error']}")
-        return answer
 
 
 class Rq(Other):
@@ -175,10 +167,11 @@ class Rq(Other):
 
 
 class Celery(Other):
-    """Celery, with its default pool of processes, made beforehand and used again."""
+    """Celery, with its default pool of processes, made beforehand and used again; as safe as Pumasi is."""
 
     name = "celery"
     database = 1
+    settings: ClassVar[dict[str, str]] = {"BENCH_SAFE": "1"}
 
     def command(self) -> list[str]:
         worker = ["worker", "-Q", "bench", "-c", str(self._slots), "--loglevel", "WARNING", "-n", "bench@localhost"]
