@@ -85,7 +85,8 @@ async def test_it_is_shown_while_it_runs_and_between_attempts(broker: Broker, ot
     }  # fmt: skip
     datetime.fromisoformat(shown["started_at"])
     await broker.settle(lease, Failed(cause=Cause.EXIT, error="boom"))
-    assert other.hexists(PROCESSING, "r1")
+    between = json.loads(other.hget(PROCESSING, "r1"))
+    assert (between["status"], between["worker_id"], between["mine"]) == ("pending", None, "kept")
     (lease,) = await claims(broker, worker="w2", wait=20)
     await broker.settle(lease, Failed(cause=Cause.EXIT, error="boom", retryable=False))
     reply = told(other, "failed", "r1")

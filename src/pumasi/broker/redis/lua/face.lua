@@ -17,6 +17,15 @@ local function face_shows(face, id, external, request, worker, at)
   call('HSET', P .. 'job:' .. id, 'pr', redis.sha1hex(shown))
 end
 
+-- It waits again: for a try that is left, or since nobody extended its lease.
+local function face_shows_waiting(face, id, external)
+  local request = call('HGET', P .. 'job:' .. id, 'rq')
+  if not request then return end
+  local shown = request .. ',"status":"pending","worker_id":null,"started_at":null}'
+  call('HSET', face .. ':tasks:processing', external, shown)
+  call('HSET', P .. 'job:' .. id, 'pr', redis.sha1hex(shown))
+end
+
 local function face_tells(face, id, external, status, reply)
   take_back(face .. ':tasks:processing', external, call('HGET', P .. 'job:' .. id, 'pr'))
   local before, told = call('HGET', P .. 'told', external), status .. ' ' .. redis.sha1hex(reply)

@@ -72,6 +72,9 @@ local function swapped(new)
   gather('ZADD', 'changes', change, id)
   write_gathered()
   if new.told and at.e then face_tells(ask.face, id, unpack(new.told, 1, 3)) end
+  if at.e and ask.face ~= '' and at.s == 'running' and new.state == 'pending' then
+    face_shows_waiting(ask.face, id, at.e)
+  end
   return '[' .. tostring(at.s == 'running') .. ',' .. started .. ',' .. progress .. ',' .. revision .. ',' .. change .. ']'
 end
 
