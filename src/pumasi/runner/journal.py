@@ -15,9 +15,10 @@ from pumasi.runner.overflow import Overflow
 
 #: seconds between batches
 FLUSH_SECONDS = 0.2
-#: bytes of one record, and of all that wait for the next batch
-RECORD_BYTES = 64 * 1024
+#: bytes of one record, of all that wait for the next batch, and of those from its beginning that a flood leaves
+RECORD_BYTES = 32 * 1024
 WAITING_BYTES = 256 * 1024
+FIRST_BYTES = 64 * 1024
 TAIL_BYTES = 4096
 
 
@@ -34,6 +35,8 @@ class Journal:
         self._waiting: list[Record] = []
         self._bytes = 0
         self._skipped = 0
+        #: the seq of the first record that was skipped since the last batch, or 0
+        self._gap = 0
         self._progress: bytes | None = None
         self._tail = bytearray()
         self._lost = False
@@ -47,11 +50,10 @@ class Journal:
             del self._tail[:-TAIL_BYTES]
         if self._overflow is not None:
             self._overflow.add(data)
-        if self._bytes + len(data) > WAITING_BYTES:
-            self._skipped += len(data)
-            return
         for start in range(0, len(data), RECORD_BYTES):
             self._record(stream, data[start : start + RECORD_BYTES])
+            if self._bytes > WAITING_BYTES:
+                self._skip()
 
     def note(self, text: str) -> None:
         """A line of our own."""
@@ -92,6 +94,21 @@ class Journal:
             self._waiting.append(Record(self._base | self._number, time.time(), stream, data))
         self._wake()
 
+    def _skip(self) -> None:
+        """Let go of what is neither first nor last among what waits: a quarter at once, or each line would cost it."""
+        first, size = 0, 0
+        while size + len(self._waiting[first].data) <= FIRST_BYTES:
+            size += len(self._waiting[first].data)
+            first += 1
+        end, freed = first, 0
+        while freed < WAITING_BYTES // 4:
+            freed += len(self._waiting[end].data)
+            end += 1
+        self._gap = self._gap or self._waiting[first].seq
+        del self._waiting[first:end]
+        self._bytes -= freed
+        self._skipped += freed
+
     def _wake(self) -> None:
         if not self._closed and (self._flusher is None or self._flusher.done()):
             self._flusher = asyncio.get_running_loop().create_task(self._flush())
@@ -114,11 +131,11 @@ class Journal:
 
     def _batch(self) -> list[Record]:
         """Everything that waits, with what was left out said, and the latest progress."""
-        skipped, self._skipped = self._skipped, 0
+        skipped, gap, self._skipped, self._gap = self._skipped, self._gap, 0, 0
         if skipped:
-            self._bytes = 0
             text = f"… {skipped} bytes left out: printed faster than a log can be kept\n"
-            self._record("system", text.encode())
+            self._waiting.append(Record(gap, time.time(), "system", text.encode()))
+            self._waiting.sort(key=lambda record: record.seq)
         if self._progress is not None:
             progress, self._progress = self._progress, None
             self._record("progress", progress)
