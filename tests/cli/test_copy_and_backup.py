@@ -128,6 +128,14 @@ def test_what_is_no_backup_is_said_so(pumasi: Pumasi, folder: Path) -> None:
     assert jobs("sqlite:///.pumasi/pumasi.db") == {"pending": 1}
 
 
+def test_the_database_is_never_its_own_backup(pumasi: Pumasi) -> None:
+    pumasi("submit", "hello")
+    for name in ("pumasi.db", "pumasi.db-wal"):
+        code, _, err = pumasi("backup", f".pumasi/{name}", "--replace")
+        assert (code, "itself" in err) == (2, True)
+    assert jobs("sqlite:///.pumasi/pumasi.db") == {"pending": 1}
+
+
 @pytest.mark.parametrize(
     ("url", "said"), [("redis://x", "redis-cli"), ("postgresql://x/y", "pg_dump"), ("mongodb://x", "mongodump")]
 )

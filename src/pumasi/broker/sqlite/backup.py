@@ -31,8 +31,10 @@ Told = Callable[[int, int], None]
 def back_up(path: str, target: str, told: Told, *, replace: bool) -> None:
     """Write the database at `path` as it is now into the file `target`; `told` hears (pages done, pages in all).
 
-    Raises: Invalid (there is no such database; the target is there), Unavailable.
+    Raises: Invalid (there is no such database; the target is there, or is that database), Unavailable.
     """
+    if os.path.realpath(target) in {f"{os.path.realpath(path)}{end}" for end in ("", "-wal", "-shm")}:
+        raise Invalid("{path} is the database itself", path=target)
     if not replace and os.path.lexists(target):
         raise Invalid("{path} is there already; name another file, or say --replace", path=target)
     with _gate(path), contextlib.closing(_opened(path)) as source, _made(target) as part:
