@@ -1,6 +1,7 @@
 """`pumasi copy`, `pumasi backup`, `pumasi restore`."""
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -12,7 +13,8 @@ import apsw
 import pytest
 
 from pumasi.broker import connect
-from pumasi.core.job import Query
+from pumasi.core.job import Job, Query, State
+from pumasi.core.outcome import Completed
 
 Pumasi = Callable[..., tuple[int, str, str]]
 
@@ -55,12 +57,69 @@ def test_copy(pumasi: Pumasi, folder: Path) -> None:
     assert code == 0
     assert out.split() == ["copied", "3"]
     code, out, _ = pumasi("copy", f"sqlite:///{source}", f"sqlite:///{target}", "--json")
-    assert json.loads(out) == {"total": 3, "new": 0, "known": 3, "running": 0, "conflicts": []}
+    assert json.loads(out) == {"total": 3, "new": 0, "known": 3, "running": 0, "conflicts": [], "begun": []}
     assert jobs(f"sqlite:///{target}") == {"pending": 3}
     assert pumasi("copy", "nonsense", f"sqlite:///{target}")[0] == 2
 
 
-def test_back_and_forth(pumasi: Pumasi, folder: Path) -> None:
+def test_a_copy_that_was_killed_is_begun_again(folder: Path) -> None:
+    source, target = f"sqlite:///{folder}/one.db", f"sqlite:///{folder}/other.db"
+
+    async def fill() -> None:
+        async with connect(source) as broker:
+            await broker.submit([Job(id=f"j{n:05}", script="s") for n in range(2000)])
+            for lease in await broker.claim("w", ["default"], 1000, 1 << 60, 0):
+                key = f"result/{lease.id}/1"
+                await broker.put_blob(key, lease.id.encode())
+                await broker.settle(lease, Completed(result_blob=key, result_size=6))
+
+    async def left() -> int:
+        async with connect(target) as broker:
+            done = (await broker.find(Query(states=(State.COMPLETED,), limit=1000))).jobs
+            assert [await broker.result(job) for job in done] == [job.id for job in done]
+        return len(done)
+
+    async def some() -> None:
+        async with connect(target) as broker:
+            while await broker.position() < 1:
+                await broker.hint("changes", timeout=0.01)
+
+    asyncio.run(fill())
+    command = [sys.executable, "-m", "pumasi", "copy", source, target, "--json"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as cut_short:
+        asyncio.run(some())
+        cut_short.kill()
+    assert cut_short.returncode == -9
+    known = sum(jobs(target).values())
+    assert 0 < known < 2000
+    asyncio.run(left())
+    done = subprocess.run(command, stdout=subprocess.PIPE, check=True)
+    assert json.loads(done.stdout) == {
+        "total": 2000, "new": 2000 - known, "known": known, "running": 0, "conflicts": [], "begun": [],
+    }  # fmt: skip
+    assert asyncio.run(left()) == 1000
+    assert jobs(target) == {"pending": 1000, "completed": 1000}
+
+
+def test_what_was_begun_at_the_source_is_told(pumasi: Pumasi, folder: Path) -> None:
+    source, target = f"sqlite:///{folder}/.pumasi/pumasi.db", f"sqlite:///{folder}/other.db"
+    id = pumasi("submit", "hello")[1].strip()
+    assert pumasi("copy", source, target)[0] == 0
+    pumasi("cancel", id)
+    code, out, err = pumasi("copy", source, target)
+    assert code == 1
+    assert "begun at the source" in out
+    assert id in err
+
+
+def test_a_password_is_not_shown(pumasi: Pumasi, folder: Path) -> None:
+    for url in ("redis://:hush@127.0.0.1:1/0", "postgresql://u:hush@127.0.0.1:1/x", "amqp://u:hush@x"):
+        code, out, err = pumasi("copy", url, f"sqlite:///{folder}/other.db")
+        assert code != 0
+        assert "hush" not in out + err
+
+
+def test_back_and_forth(pumasi: Pumasi, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pumasi("submit", "hello")
     code, out, _ = pumasi("backup", "b.db")
     assert (code, out.startswith("b.db: ")) == (0, True)
@@ -77,7 +136,13 @@ def test_back_and_forth(pumasi: Pumasi, folder: Path) -> None:
     assert code == 0
     assert jobs("sqlite:///.pumasi/pumasi.db") == {"pending": 1}
     assert jobs("sqlite:///.pumasi/pumasi.db.before-restore") == {"pending": 3}
-    assert not [name for name in os.listdir(".pumasi") if "part" in name or "restored" in name]
+    assert not [name for folder in (".", ".pumasi") for name in os.listdir(folder) if ".part-" in name]
+    assert not os.path.exists("b.db-wal")
+    (folder / "elsewhere").mkdir()
+    monkeypatch.setenv("PUMASI_DATA_DIR", "elsewhere/data")
+    code, out, _ = pumasi("restore", "b.db", "--json")
+    assert (code, json.loads(out)["before"]) == (0, None)
+    assert jobs("sqlite:///elsewhere/data/pumasi.db") == {"pending": 1}
 
 
 def test_a_backup_is_the_state_of_one_moment_while_others_write(pumasi: Pumasi, folder: Path) -> None:
@@ -97,6 +162,31 @@ def test_a_backup_is_the_state_of_one_moment_while_others_write(pumasi: Pumasi, 
         assert backup.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     assert len(kept) > known
     assert kept == [f"s{n:06}" for n in range(len(kept))]
+
+
+def test_what_was_accepted_while_a_backup_is_restored_is_in_one_file_or_the_other(pumasi: Pumasi, folder: Path) -> None:
+    database = f"{folder}/.pumasi/pumasi.db"
+    pumasi("submit", "hello")
+    pumasi("backup", "b.db")
+    with (
+        open("known", "w+") as known,
+        subprocess.Popen([sys.executable, "-c", SUBMITTER, f"sqlite:///{database}"], stdout=known) as writer,
+    ):
+        try:
+            while os.fstat(known.fileno()).st_size < 100:
+                assert writer.poll() is None
+            for _ in range(3):
+                assert pumasi("restore", "b.db", "--yes")[0] == 0
+        finally:
+            writer.kill()
+    accepted = {f"s{int(n):06}" for n in Path("known").read_text().split("\n")[:-1]}
+    files = [database, *(f"{database}.before-restore{n}" for n in ("", ".2", ".3"))]
+    assert accepted <= {id for file in files for id in ids(file)}
+
+
+def ids(file: str) -> set[str]:
+    with contextlib.closing(apsw.Connection(file)) as database:
+        return {id for (id,) in database.execute("SELECT id FROM job")}
 
 
 async def test_who_has_the_file_open_sees_the_restored_state_and_works_on(pumasi: Pumasi, folder: Path) -> None:

@@ -34,27 +34,34 @@ def command(
     copied = asyncio.run(_copy(source, target))
     for id in copied.conflicts[:_NAMED]:
         say(_("{id}: its key belongs to another job there").format(id=printable(id)))
+    for id in sorted(copied.begun)[:_NAMED]:
+        say(
+            _("{id}: was begun at the source, and waits at the target as well; cancel one of them").format(
+                id=printable(id)
+            )
+        )
     if json:
         print_json({
-            "total": copied.total, "new": copied.new, "known": copied.known, "running": copied.running,
-            "conflicts": list(copied.conflicts),
+            "total": copied.total, "new": copied.new, "known": copied.known, "running": len(copied.running),
+            "conflicts": list(copied.conflicts), "begun": sorted(copied.begun),
         })  # fmt: skip
     else:
         print_facts(
             [
                 (_("copied"), copied.new),
                 (_("known there already"), copied.known or None),
-                (_("running, left where they are"), copied.running or None),
+                (_("running, left where they are"), len(copied.running) or None),
                 (_("not taken, their key is held"), len(copied.conflicts) or None),
+                (_("begun at the source, waiting at the target"), len(copied.begun) or None),
             ]
         )
-    return FAILED if copied.running or copied.conflicts else OK
+    return FAILED if copied.running or copied.conflicts or copied.begun else OK
 
 
 async def _copy(source: str, target: str) -> "Copied":
     from pumasi.broker import connect
     from pumasi.cli.target import load
-    from pumasi.copying import copy
+    from pumasi.copying import copy, share_place
 
     settings = load()
     blobs = settings.blobs
@@ -64,4 +71,8 @@ async def _copy(source: str, target: str) -> "Copied":
             text = _("warning: {count} workers are alive at {url}; what they run from now on may run again there")
             say(text.format(count=len(alive), url=mask(one.url)))
         with bar(_("copying"), shown=sys.stderr.isatty()) as told:
-            return await copy(one, other, lambda copied: told(copied.seen, max(copied.total, copied.seen)))
+            copied = await copy(one, other, lambda copied: told(copied.seen, max(copied.total, copied.seen)))
+    if blobs:
+        async with connect(source) as one, connect(target) as other:
+            await share_place(one, other)
+    return copied

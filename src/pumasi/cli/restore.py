@@ -37,9 +37,9 @@ def command(
     if os.path.exists(path) and not yes and not (sys.stdin.isatty() and typer.confirm(asked)):
         raise Invalid("nothing was done: answer yes, or say --yes")
     with bar(_("restoring"), shown=sys.stderr.isatty()) as told:
-        restore(path, str(file), told)
+        before = restore(path, str(file), told)
     if json:
-        print_json({"file": str(file), "database": path})
+        print_json({"file": str(file), "database": path, "before": before})
     else:
         write(_("{path}: restored").format(path=printable(path)))
     return OK

@@ -96,7 +96,7 @@ def _identity(path: str) -> tuple[int, int] | None:
 def _connected(path: str) -> apsw.Connection:
     if os.path.isdir(path):
         raise Invalid("{path} is a folder; name a file in it: {path}/pumasi.db", path=path)
-    fresh = _make_folder(path)
+    fresh = make_folder(path)
     connection = apsw.Connection(path, statementcachesize=200)
     if fresh:
         # parameters may be private; -wal and -shm take after the file
@@ -107,7 +107,7 @@ def _connected(path: str) -> apsw.Connection:
     return connection
 
 
-def _make_folder(path: str) -> bool:
+def make_folder(path: str) -> bool:
     """Make the folder of the file, that one level and no more; whether the file is still to be made.
 
     A longer way that is missing is a typing mistake, or a disk that is not there yet.
