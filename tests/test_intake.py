@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from pumasi.broker import Broker, connect
-from pumasi.core.job import Cause, Job, KeyLimit, Limits, Retry
-from pumasi.core.outcome import Completed
+from pumasi.core.job import Cause, Job, KeyLimit, Limits, Query, Retry
+from pumasi.core.outcome import Completed, Failed
 from pumasi.errors import BadFields, Conflict, Invalid, JobNotFound, QueueFull, ScriptNotFound
 from pumasi.intake import Intake, JobRequest, locate
 from pumasi.scripts.base import Reference
@@ -306,6 +306,21 @@ async def test_a_retry_repeated_with_its_key_is_the_same_job(intake: Intake, bro
     first = await intake.retry(job.id, idempotency_key="k")
     assert (await intake.retry(job.id, idempotency_key="k")).id == first.id
     assert (await intake.retry(job.id)).id != first.id
+
+
+async def test_a_requeue_makes_no_second_job_when_the_first_was_forgotten(scripts: Path) -> None:
+    async with connect("memory://?retention_cancelled=0") as broker:
+        intake = Intake(broker, LocalRepository(scripts))
+        job = await _submit(intake)
+        (lease,) = await broker.claim("w", ["default"], 1, 2**40, 5.0)
+        await broker.settle(lease, Failed(cause=Cause.EXIT, error="x"))
+        again = await intake.requeue(job.id)
+        assert (await intake.requeue(job.id)).id == again.id
+        await broker.cancel(again.id)
+        await broker.sweep()
+        with pytest.raises(Conflict, match="no dead letter: it is requeued"):
+            await intake.requeue(job.id)
+        assert (await broker.find(Query(parent=job.id))).jobs == ()
 
 
 async def test_ids_are_found_by_what_is_unique_of_them(broker: Broker) -> None:

@@ -44,6 +44,7 @@ def test_they_are_listed_with_why(pumasi: Pumasi, letters: list[str]) -> None:
         assert "exit: the shop is closed" in out
         assert "2 dead letters" in out
     assert dead(pumasi) == letters[::-1]
+    assert "dead letters 2" in " ".join(pumasi("stats")[1].split())
     code, out, _ = pumasi("dead", "show", letters[0])
     assert code == 0
     assert "the shop is closed" in out
@@ -72,6 +73,8 @@ def test_discarded(pumasi: Pumasi, letters: list[str]) -> None:
     assert dead(pumasi) == []
     code, _, err = pumasi("dead", "discard", "--all", "--yes")
     assert (code, "no dead letters" in err) == (0, True)
+    for verb in ("requeue", "discard"):
+        assert pumasi("dead", verb, "--all", "--json")[1] == "[]\n"
     assert pumasi("dead", "requeue", letters[0])[0] == 1
 
 

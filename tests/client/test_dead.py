@@ -44,7 +44,7 @@ async def test_requeued_with_other_parameters(client: AsyncClient, broker: Broke
     assert again.parameters == '{"page":4}'
     async with worker(broker):
         assert (await client.wait(again.id, 30)).state is State.COMPLETED
-    with pytest.raises(Conflict):  # it was requeued already, and otherwise
+    with pytest.raises(Conflict, match=f"requeued already, with other parameters: .* {again.id}"):
         await client.requeue(job.id, {"page": 5})
     assert (await client.requeue(job.id, {"page": 4})).id == again.id
 
@@ -67,6 +67,9 @@ async def test_a_retry_by_hand_looks_after_it_too(client: AsyncClient, broker: B
     await client.retry(job.id)
     assert (await client.get(job.id)).resolved == "requeued"
     assert (await client.find(dead=True)).jobs == ()
+    with pytest.raises(Conflict, match="no dead letter"):
+        await client.requeue(job.id)
+    assert len((await client.find(parent=job.id)).jobs) == 1
 
 
 async def test_discarded(client: AsyncClient, broker: Broker) -> None:

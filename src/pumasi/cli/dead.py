@@ -92,7 +92,7 @@ def _requeue(
         return await client.requeue(id, await edits.of(client, id))
 
     chosen = _chosen(ids, _filters(queue, script, label, since), everything, yes, url)
-    return asyncio.run(for_each(chosen, requeue, told, as_json=json, url=url)) if chosen else OK
+    return asyncio.run(for_each(chosen, requeue, told, as_json=json, url=url))
 
 
 def _discard(
@@ -110,8 +110,7 @@ def _discard(
         return _("{id}: discarded").format(id=job.id)
 
     chosen = _chosen(ids, _filters(queue, script, label, since), everything, yes, url)
-    discard = asyncio.run(for_each(chosen, lambda client, id: client.discard(id), told, as_json=json, url=url))
-    return discard if chosen else OK
+    return asyncio.run(for_each(chosen, lambda client, id: client.discard(id), told, as_json=json, url=url))
 
 
 class _Edits:

@@ -22,6 +22,7 @@ async def _stats(*, as_json: bool, url: str | None) -> int:
 
     async with connected(load(), url) as client:
         stats = await client.stats()
+        dead = await client.find(dead=True, limit=1)
     if as_json:
         print_json(stats_view(stats))
         return OK
@@ -45,6 +46,7 @@ async def _stats(*, as_json: bool, url: str | None) -> int:
             (_("workers"), len(live)),
             (_("slots taken"), _("{used} of {total}").format(used=used, total=total)),
             (_("longest wait"), format_duration(oldest) if oldest else None),
+            (_("dead letters"), sum(dead.totals.values()) or None),
             (_("failures by cause"), ", ".join(f"{cause} {count}" for cause, count in causes.most_common())),
         ]
     )

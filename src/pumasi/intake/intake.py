@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from pumasi.broker import Broker
 from pumasi.core.ids import new_id
-from pumasi.core.job import MAX_ID, Job
+from pumasi.core.job import MAX_ID, Job, Query
 from pumasi.errors import BadFields, Conflict, Invalid
 from pumasi.intake.assemble import assembled, edited, repeated
 from pumasi.intake.fields import Problem, refusal
@@ -25,6 +25,8 @@ from pumasi.scripts.manifest import Manifest, read_manifest
 _REMEMBER = 3600.0
 #: jobs taken in one go
 MAX_BATCH = 1000
+#: repetitions of a job among which that of its requeue is looked for
+_LOOKED_AT = 1000
 
 
 class Taken(Struct, frozen=True):
@@ -107,12 +109,19 @@ class Intake:
     async def requeue(self, id: str, *, parameters: dict[str, Any] | None = None) -> Job:
         """As `retry`, of a dead letter; asked for again, it is answered with the job that it made.
 
-        Raises: as `retry`; Conflict also when it is none.
+        Raises: as `retry`; Conflict also when it is none, or was requeued with other parameters.
         """
         job = await locate(self.broker, id)
-        if not job.dead and job.resolved != "requeued":
+        key = f"requeue/{hashlib.sha256(job.id.encode()).hexdigest()}"
+        if job.dead:
+            return await self._repeat(job, parameters, key)
+        made = await self._made(job, key)
+        if made is None:
             raise _no_dead_letter(job)
-        return await self._repeat(job, parameters, f"requeue/{hashlib.sha256(job.id.encode()).hexdigest()}")
+        if made.body_hash != (await self._again(job, parameters)).body_hash:
+            text = "job {id} was requeued already, with other parameters: see what became of job {made}"
+            raise Conflict(text, id=job.id, made=made.id)
+        return made
 
     async def discard(self, id: str) -> Job:
         """A dead letter that somebody has seen, and wants nothing more of; its record stays as long as any other.
@@ -125,12 +134,19 @@ class Intake:
         return await self.broker.resolve(job.id, "discarded")
 
     async def _repeat(self, job: Job, parameters: dict[str, Any] | None, key: str | None) -> Job:
-        again = repeated(job, id=new_id())
-        if parameters is not None:
-            again = edited(again, parameters, await self._manifest(job))
-        taken = await self._submitted(replace(again, idempotency_key=key))
+        taken = await self._submitted(replace(await self._again(job, parameters), idempotency_key=key))
         await self.broker.resolve(job.id, "requeued")
         return taken.job
+
+    async def _again(self, job: Job, parameters: dict[str, Any] | None) -> Job:
+        """A job that asks for the same, but for these parameters."""
+        again = repeated(job, id=new_id())
+        return again if parameters is None else edited(again, parameters, await self._manifest(job))
+
+    async def _made(self, job: Job, key: str) -> Job | None:
+        """The job that a requeue has made under this key. Found, not submitted anew: its key goes with its record."""
+        page = await self.broker.find(Query(parent=job.id, limit=_LOOKED_AT))
+        return next((made for made in page.jobs if made.idempotency_key == key), None)
 
     async def _manifest(self, job: Job) -> Manifest | None:
         """What the content that a job is bound to says of itself; None when it is bound to none.
